@@ -1,0 +1,37 @@
+"""The `toolkit` command: one sub-command for each file in tools/."""
+
+import sys
+from importlib import import_module
+
+from toolkit.errors import run_command
+
+COMMANDS = {
+    "train": "train any model from a config",
+    "test": "measure a checkpoint on a data set",
+    "infer": "find objects in pictures, folders and videos",
+    "parity": "compare a model with the outputs of its published implementation",
+    "benchmark": "time models: parameters, multiply-adds, milliseconds, memory",
+    "browse-data": "draw a contact sheet of a data set after augmentation",
+    "make-shapes": "make a synthetic detection and segmentation set",
+    "convert": "turn VOC, YOLO, labelme or COCO annotations into checked COCO",
+}
+
+
+def run(name: str, argv: list[str] | None = None) -> int:
+    """Run sub-command `name` with `argv` (sys.argv[1:] by default) and give its exit code."""
+    module = import_module(f"toolkit.commands.{name.replace('-', '_')}")
+    return run_command(module.main, argv)
+
+
+def main() -> None:
+    """Entry point of the `toolkit` script."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("usage: toolkit COMMAND ...\n\ncommands (each has --help):")
+        print("\n".join(f"  {command:<12} {text}" for command, text in COMMANDS.items()))
+        sys.exit(0)
+    if name not in COMMANDS:
+        print(f"error: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv[0] = f"toolkit {name}"
+    sys.exit(run(name, sys.argv[2:]))
