@@ -1,0 +1,20 @@
+"""What every configuration starts from. Training adds the hooks of toolkit.engine to any configuration by itself."""
+
+custom_imports = dict(imports=["toolkit"])
+default_scope = "mmdet"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=20),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="SafeCheckpointHook", interval=1, max_keep_ckpts=2, save_best="auto"),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+log_level = "INFO"
+load_from = None
+resume = False
