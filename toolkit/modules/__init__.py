@@ -1,0 +1,3 @@
+"""The common set of modules: one paper, one file."""
+
+from toolkit.modules import attention, conv  # noqa: F401

@@ -1,0 +1,7 @@
+"""Convolutions and convolutional blocks: one paper, one file."""
+
+from mmengine.registry import MODELS
+
+from toolkit.registry import lazy
+
+lazy(MODELS, "toolkit.modules.conv.ms_block", "MSBlock")
