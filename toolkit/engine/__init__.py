@@ -1,0 +1,10 @@
+"""What training adds to mmengine's Runner: exact resuming, bf16 on any device, clean stops, readable progress."""
+
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
+
+from toolkit.registry import lazy
+
+lazy(RUNNERS, "toolkit.engine.runner", "ToolkitRunner")
+lazy(HOOKS, "toolkit.engine.hooks", "ReproducibleHook", "StopHook", "ProgressHook", "CurvesHook")
+lazy(HOOKS, "toolkit.engine.checkpointing", "SafeCheckpointHook")
+lazy(OPTIM_WRAPPERS, "toolkit.engine.amp", "BFloat16OptimWrapper")

@@ -1,0 +1,130 @@
+"""mmengine's Runner with the gaps closed that users fall into."""
+
+import contextlib
+import copy
+import io
+import logging
+from functools import partial
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import DATA_SAMPLERS, DATASETS, RUNNERS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from toolkit.checkpoint import load_into
+from toolkit.engine.sampling import ReproducibleDataset, ResumableBatchSampler, ResumableSampler, init_worker
+
+# Warnings of the libraries that say nothing to a user: they stay in the log file.
+NOISE = ("is duplicate. It is skipped", '"FileClient" will be deprecated', "is the alias of")
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return not any(noise in record.getMessage() for noise in NOISE)
+
+
+class QuietEvaluator(Evaluator):
+    """An `Evaluator` that keeps what metrics print (pycocotools' progress and table) off the screen."""
+
+    def evaluate(self, size: int) -> dict:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return super().evaluate(size)
+
+
+@RUNNERS.register_module()
+class ToolkitRunner(Runner):
+    """Runner for every task.
+
+    Beyond mmengine's: an interrupted run that is resumed ends in the same weights as an uninterrupted one, also from
+    within an epoch; several CPU processes (gloo) train; checkpoints appear on disk whole or not at all; the console
+    shows progress, warnings and results, and the log file in the work directory has everything.
+    """
+
+    unsafe_checkpoint = False
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> logging.Logger:
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.WARNING)
+                handler.addFilter(_tells_something)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if not self.distributed or model_wrapper_cfg is not None or get_device() != "cpu":
+            return super().wrap_model(model_wrapper_cfg, model)
+        unused = self.cfg.get("find_unused_parameters", False)
+        return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        if isinstance(evaluator, dict):
+            evaluator = [evaluator]
+        with contextlib.redirect_stdout(io.StringIO()):
+            return QuietEvaluator(evaluator) if isinstance(evaluator, list) else super().build_evaluator(evaluator)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, seed: int | None = None, diff_rank_seed: bool = False) -> DataLoader:
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        cfg = copy.deepcopy(dataloader)
+        if isinstance(cfg["dataset"], dict):
+            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells its every step
+                cfg["dataset"] = DATASETS.build(cfg["dataset"])
+                if hasattr(cfg["dataset"], "full_init"):
+                    cfg["dataset"].full_init()
+        cfg["dataset"] = ReproducibleDataset(cfg["dataset"])
+        if isinstance(cfg["sampler"], dict):
+            sampler = DATA_SAMPLERS.build(cfg["sampler"], default_args=dict(dataset=cfg["dataset"], seed=seed))
+            cfg["sampler"] = ResumableSampler(sampler, seed or 0)
+        if isinstance(cfg.get("batch_sampler"), dict):
+            extra = dict(sampler=cfg["sampler"], batch_size=cfg.pop("batch_size"))
+            cfg["batch_sampler"] = ResumableBatchSampler(DATA_SAMPLERS.build(cfg["batch_sampler"], default_args=extra))
+        cfg.setdefault("worker_init_fn", dict(type=partial(init_worker)))
+        if cfg.get("num_workers", 0) == 0:
+            cfg["persistent_workers"] = False
+        return Runner.build_dataloader(cfg, seed=seed, diff_rank_seed=diff_rank_seed)
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        before = optim_wrapper.param_groups[0]["lr"] if hasattr(optim_wrapper, "param_groups") else None
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        if before is None or not is_main_process():
+            return
+        batch = self.train_dataloader.batch_size or self.cfg.train_dataloader.batch_size
+        real = f"{batch} x {self.world_size} processes" if self.world_size > 1 else f"{batch}"
+        base = (auto_scale_lr or {}).get("base_batch_size")
+        if base is None:
+            why = "not scaled: the config gives no auto_scale_lr.base_batch_size"
+        elif not auto_scale_lr.get("enable"):
+            why = f"not scaled, as asked; the config's is for batch {base}"
+        else:
+            why = f"config's {before:g} for batch {base}, scaled to the real one"
+        print(f"learning rate {optim_wrapper.param_groups[0]['lr']:g} at batch {real} ({why})", flush=True)  # noqa: T201
+
+    def load_checkpoint(self, filename: str, map_location: Any = "cpu", strict: bool = False, **kwargs: Any) -> dict:
+        if self._resume:
+            return super().load_checkpoint(filename, map_location, strict, **kwargs)
+        model = getattr(self.model, "module", self.model)
+        loaded = load_into(model, filename, unsafe=self.unsafe_checkpoint, strict=strict)
+        checkpoint = dict(meta=loaded.meta, state_dict=model.state_dict())
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self._has_loaded = True
+        if loaded.missing and is_main_process():
+            print(f"{filename}: {len(loaded.missing)} tensors of the model are not in it and stay as initialised")  # noqa: T201
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        super().resume(filename, *args, **kwargs)
+        if isinstance(self.train_loop, EpochBasedTrainLoop):
+            self._skip_batches(self.train_loop.iter - self.train_loop.epoch * len(self.train_dataloader))
+
+    def _skip_batches(self, number: int) -> None:
+        """Begin the next epoch `number` batches in: those that the interrupted run had seen."""
+        loader = self.train_dataloader
+        if isinstance(loader.batch_sampler, ResumableBatchSampler):
+            loader.batch_sampler.skip_batches(number)
+        else:
+            loader.sampler.skip(number * loader.batch_size)

@@ -1,0 +1,144 @@
+"""From a configuration and the options of a command to a Runner."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from toolkit.config import config_errors
+from toolkit.errors import UserError
+
+OWN_HOOKS = dict(reproducible="ReproducibleHook", progress="ProgressHook", curves="CurvesHook", stop="StopHook")
+
+
+def choose_device(name: str | None) -> None:
+    """Let torch see only the device `name` ("cpu", "cuda", "cuda:1", "mps"); None leaves the choice to mmengine.
+
+    To be called before anything imports torch. Raises `UserError` for a device that is not there.
+    """
+    if name is None:
+        return
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device: {name!r} is none of cpu, cuda, cuda:N, mps")
+    if kind == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif number:
+        os.environ["CUDA_VISIBLE_DEVICES"] = number
+    import torch
+
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine shows no such GPU to PyTorch; use --device cpu")
+
+
+def add_defaults(cfg: Config, seed: int | None) -> None:
+    """Give `cfg`, which may come from any OpenMMLab library, the hooks and backends that training here relies on."""
+    hooks = dict(cfg.get("default_hooks") or {})
+    checkpoint = dict(dict(type="CheckpointHook", interval=1), **(hooks.get("checkpoint") or {}))
+    if checkpoint.get("type") == "CheckpointHook":
+        checkpoint["type"] = "SafeCheckpointHook"
+    if cfg.get("val_cfg"):
+        checkpoint.setdefault("save_best", "auto")
+    own = {name: dict(type=kind) for name, kind in OWN_HOOKS.items()}
+    cfg.default_hooks = {**own, **hooks, "checkpoint": checkpoint}
+    visualizer = dict(cfg.get("visualizer") or dict(type="Visualizer"))
+    backends = list(visualizer.get("vis_backends") or [dict(type="LocalVisBackend")])
+    if all(backend["type"] != "TensorboardVisBackend" for backend in backends):
+        backends.append(dict(type="TensorboardVisBackend"))
+    cfg.visualizer = dict(visualizer, vis_backends=backends)
+    cfg.env_cfg = dict(cfg.get("env_cfg") or dict(dist_cfg=dict(backend="nccl")))
+    randomness = dict(cfg.get("randomness") or {})
+    if seed is not None:
+        randomness["seed"] = seed
+    cfg.randomness = dict(dict(seed=0), **randomness)
+
+
+def move_data_root(cfg: Config, root: str) -> None:
+    """Make every path below the configuration's `data_root` lie below `root` instead."""
+    old = cfg.get("data_root")
+    if not old:
+        raise UserError(f"--data-root: {cfg.filename} has no data_root to replace; use --cfg-options")
+    new = str(Path(root)) + "/"
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: moved(child) for key, child in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(moved(child) for child in value)
+        return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+
+    for key, value in moved(cfg._cfg_dict.to_dict()).items():
+        cfg[key] = value
+
+
+def use_bfloat16(cfg: Config) -> None:
+    """Turn the configuration's optimizer wrapper into the bfloat16 one."""
+    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+        raise UserError(f"--amp: optim_wrapper.type {kind!r} has no bfloat16 form")
+    for key in ("loss_scale", "dtype"):
+        cfg.optim_wrapper.pop(key, None)
+    cfg.optim_wrapper["type"] = "BFloat16OptimWrapper"
+
+
+def last_checkpoint(work_dir: Path) -> Path | None:
+    """The checkpoint that the run in `work_dir` saved last, also if the folder has been moved since."""
+    note = work_dir / "last_checkpoint"
+    if not note.is_file():
+        return None
+    path = Path(note.read_text().strip())
+    path = path if path.is_file() else work_dir / path.name
+    return path if path.is_file() else None
+
+
+def start_processes(launcher: str) -> None:
+    """Join the other processes of a CPU run over gloo; on GPUs mmengine does it, over NCCL."""
+    import torch
+
+    if launcher == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        if "RANK" not in os.environ:
+            raise UserError("--launcher pytorch: start it as torchrun --nproc_per_node N tools/train.py ...")
+        torch.distributed.init_process_group("gloo")
+
+
+def adapt_strategy(cfg: Config) -> None:
+    """Take out what mmengine's `FlexibleRunner` cannot do, and let FSDP run on CPUs, where it would ask for a GPU."""
+    import torch
+
+    for name in ("reproducible", "stop"):  # both rely on the attributes and signatures of the plain Runner
+        cfg.default_hooks.pop(name, None)
+    cfg.default_hooks["checkpoint"]["type"] = "CheckpointHook"
+    if cfg.strategy.get("type") == "FSDPStrategy" and not torch.cuda.is_available():
+        cfg.strategy.setdefault("model_wrapper", dict(type="MMFullyShardedDataParallel"))["device_id"] = "cpu"
+
+
+def build_runner(cfg: Config, unsafe: bool = False) -> Any:
+    """The Runner of `cfg`: `ToolkitRunner`, or mmengine's `FlexibleRunner` where the configuration names it.
+
+    Raises `UserError` with the key path for a type or an argument that the configuration gets wrong. `unsafe` lets
+    checkpoints with code in them through.
+    """
+    from mmengine.registry import RUNNERS, init_default_scope
+
+    from toolkit.checkpoint import guard_runner
+    from toolkit.ops import load_mmdet
+
+    guard_runner(unsafe)
+    start_processes(cfg.get("launcher", "none"))
+    load_mmdet()
+    if cfg.get("default_scope") == "mmseg":
+        from toolkit.ops import load_mmseg
+
+        load_mmseg()
+    init_default_scope(cfg.get("default_scope", "mmdet"))
+    warnings.filterwarnings("ignore", message="torch.meshgrid")  # mmdet's, at every step
+    if cfg.get("runner_type") == "FlexibleRunner":
+        adapt_strategy(cfg)
+    else:
+        cfg["runner_type"] = "ToolkitRunner"
+    with config_errors(cfg):
+        runner = RUNNERS.build(cfg)
+    runner.unsafe_checkpoint = unsafe
+    return runner
