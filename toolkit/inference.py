@@ -1,0 +1,261 @@
+"""Trained models as functions from pictures to typed results.
+
+from toolkit import load_model
+
+model = load_model("yolo_ms_xs_80e_bccd", "best.pth")
+found = model.predict("blood.jpg").filter(score_thr=0.3)
+print(found.names, found.boxes)
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
+from torch import nn
+
+from toolkit.checkpoint import load_checkpoint, load_into
+from toolkit.config import CHECKPOINT_ENDINGS, FORMATS, check_types, config_errors, config_from_text, load_config
+from toolkit.data.images import read_image
+from toolkit.errors import UserError
+
+if TYPE_CHECKING:
+    from toolkit.detection.inferencer import Detector
+
+Source = str | Path | np.ndarray
+T = TypeVar("T")
+
+# By the base class of the built network: the module and the class that wrap it.
+TASKS = {"BaseDetector": ("toolkit.detection.inferencer", "Detector")}
+
+
+def load_model(
+    config_or_name: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    unsafe: bool = False,
+) -> "Detector":
+    """A model ready to predict.
+
+    Args:
+        config_or_name: a config file, the name of a shipped config, or alone a checkpoint of ours, which carries its
+            config.
+        checkpoint: ours or the authors' own. None with a config: random weights, for timing and tests.
+        device: "cpu", "cuda", "cuda:1", "mps"; None for a GPU where there is one.
+        unsafe: let checkpoints with code in them through; see `toolkit.checkpoint.load_checkpoint`.
+
+    Raises:
+        UserError: the config or the checkpoint cannot be used, they do not fit each other, or there is no such device.
+    """
+    place = find_device(device)
+    if checkpoint is None and _is_checkpoint(config_or_name):
+        checkpoint = config_or_name
+        config = config_of_checkpoint(checkpoint, unsafe)
+    else:
+        config = load_config(config_or_name)
+    _import_scope(config)
+    network = _build(config)
+    meta = load_into(network, checkpoint, unsafe).meta if checkpoint is not None else {}
+    classes = class_names(config, meta, network, checkpoint)
+    return _task_class(network)(network.to(place).eval().requires_grad_(False), config, classes)
+
+
+def _is_checkpoint(path: str | Path) -> bool:
+    path = Path(path).expanduser()
+    return path.suffix in CHECKPOINT_ENDINGS or (path.is_file() and path.suffix not in FORMATS)
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device `name`, by default a GPU where there is one.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} is not on this machine; use 'cpu'") from error
+    return device
+
+
+def config_of_checkpoint(path: str | Path, unsafe: bool = False) -> Config:
+    """The config in a checkpoint that this toolkit or mmengine trained, read without running code.
+
+    Raises:
+        UserError: see `load_checkpoint`; or the checkpoint carries no config, or one that is not plain data.
+    """
+    meta = load_checkpoint(path, unsafe).get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else None
+    if not isinstance(text, str) or "model" not in text:
+        raise UserError(f"{path} carries no config; give the config before it")
+    config = config_from_text(text, path)
+    _import_scope(config)
+    for part in ("model", *(key for key in ("test_dataloader", "val_dataloader") if key in config)):
+        check_types(config[part], path, part)
+    return config
+
+
+def _import_scope(config: Config) -> None:
+    from toolkit.ops import load_mmdet, load_mmseg
+
+    {"mmdet": load_mmdet, "mmseg": load_mmseg}.get(config.get("default_scope", "mmdet"), lambda: None)()
+
+
+def _build(config: Config) -> nn.Module:
+    if "model" not in config:
+        raise UserError(f"{config.filename or 'the config'} has no 'model'")
+    with config_errors(config):
+        return MODELS.build(deepcopy(config.model))  # building changes it
+
+
+def _task_class(network: nn.Module) -> Any:
+    for base in type(network).__mro__:
+        if base.__name__ in TASKS:
+            module, name = TASKS[base.__name__]
+            return getattr(import_module(module), name)
+    raise UserError(f"model.type: {type(network).__name__} has no inference here; supported are {', '.join(TASKS)}")
+
+
+# ----------------------------------------------------------------------------------------------------------- classes
+
+
+def _test_dataset(config: Config) -> dict[str, Any]:
+    """The innermost dataset config that testing reads, empty when the config has none."""
+    for key in ("test_dataloader", "val_dataloader"):
+        dataset = (config.get(key) or {}).get("dataset")
+        while isinstance(dataset, dict) and isinstance(dataset.get("dataset"), dict):
+            dataset = dataset["dataset"]
+        if isinstance(dataset, dict):
+            return dataset
+    return {}
+
+
+def count_classes(network: nn.Module) -> int | None:
+    """The number of classes of a detector's or segmentor's last head; None when it does not say."""
+    for name in ("roi_head.bbox_head", "roi_head.bbox_head.0", "bbox_head", "decode_head", "mask_head"):
+        head: Any = network
+        for part in name.split("."):
+            head = head[int(part)] if part.isdigit() and isinstance(head, nn.ModuleList) else getattr(head, part, None)
+        if isinstance(getattr(head, "num_classes", None), int):
+            return head.num_classes
+    return None
+
+
+def class_names(
+    config: Config, meta: dict[str, Any], network: nn.Module, checkpoint: str | Path | None
+) -> tuple[str, ...]:
+    """Names of the classes, from the checkpoint, else the config, else the dataset's own, else numbers.
+
+    Raises:
+        UserError: the list has another length than the model has classes.
+    """
+    count = count_classes(network)
+    dataset = _test_dataset(config)
+    kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+    lists = {
+        f"{checkpoint} lists": _upper_or_lower(meta.get("dataset_meta") or meta),
+        f"{config.filename or 'the config'} lists": _upper_or_lower(dataset.get("metainfo") or {}),
+        f"the data set {dataset.get('type')} has": _upper_or_lower(getattr(kind, "METAINFO", {})),
+    }
+    for origin, names in lists.items():
+        if not names:
+            continue
+        if count is not None and len(names) != count:
+            raise UserError(f"{origin} {len(names)} classes ({', '.join(names[:4])} ...), the model has {count}")
+        return names
+    return tuple(f"class {number}" for number in range(count or 0))
+
+
+def _upper_or_lower(meta: dict[str, Any]) -> tuple[str, ...]:
+    """`classes`, which older checkpoints and data sets call `CLASSES`; one name may stand as a string."""
+    names = meta.get("classes") or meta.get("CLASSES") or ()
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def build_pipeline(config: Config) -> Callable[[dict], dict]:
+    """The config's transforms of testing, without those that load: these get pictures that are read already.
+
+    Raises:
+        UserError: the config has no test pipeline, or one that cannot be built.
+    """
+    from mmengine.dataset import Compose
+
+    steps = _test_dataset(config).get("pipeline") or config.get("test_pipeline")
+    if not steps:
+        raise UserError(f"{config.filename or 'the config'} has no test_dataloader.dataset.pipeline")
+    kept = [step for step in steps if not str(step.get("type", "")).rpartition(".")[2].startswith("Load")]
+    with config_errors(config):
+        return Compose([TRANSFORMS.build(step) for step in kept])
+
+
+def as_image(source: Source) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of a file or an array.
+
+    Raises:
+        UserError: the file is no picture, or the array is not (H, W, 3) or (H, W) uint8.
+    """
+    if not isinstance(source, np.ndarray):
+        return read_image(source)
+    if source.dtype != np.uint8 or source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] != 3):
+        raise UserError(f"a picture must be (H, W, 3) BGR or (H, W) uint8, not {source.shape} {source.dtype}")
+    if source.size == 0:
+        raise UserError(f"a picture must have pixels, not the shape {source.shape}")
+    return np.repeat(source[..., None], 3, axis=2) if source.ndim == 2 else source
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last perhaps shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def read_ahead(
+    sources: Iterable[Source], batch_size: int, on_error: Callable[[Source, UserError], None] | None
+) -> Iterator[list[tuple[Source, np.ndarray]]]:
+    """Batches of sources with their pictures, the next one being read while the caller works on this one.
+
+    At most two batches are in memory. A source that is no picture goes to `on_error` and is left out; without
+    `on_error` its `UserError` is raised.
+    """
+
+    def read(source: Source) -> np.ndarray | UserError:
+        try:
+            return as_image(source)
+        except UserError as error:
+            return error
+
+    def collect(waiting: list) -> list[tuple[Source, np.ndarray]]:
+        pairs = []
+        for source, future in waiting:
+            image = future.result()
+            if not isinstance(image, UserError):
+                pairs.append((source, image))
+            elif on_error is None:
+                raise image
+            else:
+                on_error(source, image)
+        return pairs
+
+    with ThreadPoolExecutor(min(batch_size, 4)) as pool:
+        before: list | None = None
+        for chunk in chunks(sources, batch_size):
+            waiting = [(source, pool.submit(read, source)) for source in chunk]
+            if before is not None:
+                yield collect(before)
+            before = waiting
+        if before is not None:
+            yield collect(before)

@@ -1,0 +1,105 @@
+"""Results drawn on pictures: boxes, masks and labels, sized to the picture, readable on any background."""
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ImageFont
+
+MASK_OPACITY = 0.45
+
+
+@lru_cache(maxsize=1024)
+def class_color(label: int) -> tuple[int, int, int]:
+    """Blue, green and red, in 0..255, of class `label`; neighbours in number are far apart in hue.
+
+    Hues advance by the golden ratio, so that any number of classes stays spread over the circle; lightness alternates.
+    """
+    hue = (0.02 + label * 0.618034) % 1.0
+    lightness = (0.5, 0.42, 0.6)[label % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.9)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which has Latin, Greek and Cyrillic, from matplotlib, which mmengine needs; else Pillow's own."""
+    spec = find_spec("matplotlib")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        file = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=512)
+def _text_mask(text: str, size: int) -> np.ndarray:
+    """`text` as opacities, (height, width) float32 in 0..1, with a margin all round; equal heights for one `size`."""
+    font = _font(size)
+    left, _, right, _ = font.getbbox(text)
+    top, bottom = font.getbbox("Ågjy|")[1::2]
+    margin = max(2, size // 5)
+    mask, (x, y) = font.getmask2(text, mode="L", anchor="la")
+    pixels = np.asarray(mask, np.uint8).reshape(mask.size[::-1])
+    canvas = np.zeros((round(bottom - top) + 2 * margin, round(right - left) + 2 * margin), np.uint8)
+    row, column = max(0, margin + round(y - top)), max(0, margin + round(x - left))
+    part = pixels[: canvas.shape[0] - row, : canvas.shape[1] - column]
+    canvas[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return canvas.astype(np.float32) / 255
+
+
+def _draw_label(image: np.ndarray, text: str, box: Sequence[int], color: tuple[int, int, int], size: int) -> None:
+    """Write `text` on a plate above `box`, or inside it at the top of the picture, never outside the picture."""
+    mask = _text_mask(text, size)[: image.shape[0], : image.shape[1]]
+    height, width = mask.shape
+    left = min(max(box[0], 0), image.shape[1] - width)
+    top = box[1] - height
+    top = min(max(top if top >= 0 else box[1], 0), image.shape[0] - height)
+    luminance = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
+    ink = np.zeros(3, np.float32) if luminance > 140 else np.full(3, 255, np.float32)
+    opacity = mask[..., None]
+    plate = opacity * ink + (1 - opacity) * np.asarray(color, np.float32)
+    image[top : top + height, left : left + width] = plate.astype(np.uint8)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    masks: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw boxes, the first on top.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; left as it is.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels.
+        labels: (N,) class numbers, for the colours.
+        texts: N labels, empty for none.
+        masks: (N, H, W) bool, tinted under the boxes.
+
+    Returns:
+        The picture with drawings, (H, W, 3) uint8 BGR.
+    """
+    drawn = np.ascontiguousarray(image).copy()
+    side = min(drawn.shape[:2])
+    thickness = max(1, round(side / 320))
+    size = int(np.clip(side / 40, 10, 36))
+    order = range(len(boxes) - 1, -1, -1)
+    colors = [class_color(int(label)) for label in labels]
+    for index in order if masks is not None else ():
+        inside = masks[index].astype(bool)
+        tint = np.asarray(colors[index], np.float32)
+        drawn[inside] = ((1 - MASK_OPACITY) * drawn[inside] + MASK_OPACITY * tint).astype(np.uint8)
+    corners = np.round(boxes).astype(int)
+    for index in order:
+        x1, y1, x2, y2 = (int(value) for value in corners[index])
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), colors[index], thickness, cv2.LINE_AA)
+    for index in order:
+        if texts[index]:
+            _draw_label(drawn, texts[index], corners[index], colors[index], size)
+    return drawn
