@@ -135,8 +135,7 @@ class ProgressHook(Hook):
         losses = {name: value / self._count for name, value in self._sums.items()}
         total = losses.pop("loss", sum(losses.values()))
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.4f}" for name, value in losses.items())
-        rates = runner.optim_wrapper.get_lr()
-        lr = next(iter(rates.values()))[0] if rates else 0.0
+        lr = runner.optim_wrapper.get_lr()["lr"][0]
         left = tqdm.format_interval((runner.max_iters - iteration) / rate)
         self._say(f"{label}  loss {total:.4f} ({parts})  lr {lr:.2e}  {rate:.2f} it/s  left {left}")
         self._mark, self._sums, self._count = (now, iteration), {}, 0
