@@ -34,7 +34,7 @@ model = dict(
     test_cfg=dict(nms_pre=100, score_thr=0.01, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20),
 )
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomResize", scale=(96, 96), ratio_range=(0.7, 1.3), keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
@@ -43,7 +43,7 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=(96, 96), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
@@ -52,14 +52,14 @@ classes = ("dark", "light")
 train_dataloader = dict(
     batch_size=2, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        type="CocoDataset", data_root=data_root, ann_file="train.json", data_prefix=dict(img="train/"),
+        type="CocoDetection", data_root=data_root, ann_file="train.json", data_prefix=dict(img="train/"),
         metainfo=dict(classes=classes), pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
     batch_size=2, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset", data_root=data_root, ann_file="val.json", data_prefix=dict(img="val/"),
+        type="CocoDetection", data_root=data_root, ann_file="val.json", data_prefix=dict(img="val/"),
         metainfo=dict(classes=classes), test_mode=True, pipeline=test_pipeline,
     ),
 )

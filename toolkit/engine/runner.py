@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from toolkit.checkpoint import load_into
 from toolkit.engine.sampling import ReproducibleDataset, ResumableBatchSampler, ResumableSampler, init_worker
+from toolkit.errors import UserError
 
 # Warnings of the libraries that say nothing to a user: they stay in the log file.
 NOISE = ("is duplicate. It is skipped", '"FileClient" will be deprecated', "is the alias of")
@@ -25,6 +26,22 @@ NOISE = ("is duplicate. It is skipped", '"FileClient" will be deprecated', "is t
 
 def _tells_something(record: logging.LogRecord) -> bool:
     return not any(noise in record.getMessage() for noise in NOISE)
+
+
+def check_class_counts(model: nn.Module, dataset: Any) -> None:
+    """Refuse a head whose number of classes is not the data set's: training would fail in its middle, or be wrong."""
+    classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
+    for name, module in model.named_modules():
+        count = getattr(module, "num_classes", None)
+        if (
+            classes is None
+            or not isinstance(count, int)
+            or not name.endswith(("bbox_head", "mask_head", "decode_head"))
+        ):
+            continue
+        if count != len(classes):
+            some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+            raise UserError(f"model.{name}.num_classes is {count}, but the training set has {len(classes)}: {some}")
 
 
 class QuietEvaluator(Evaluator):
@@ -103,6 +120,11 @@ class ToolkitRunner(Runner):
         else:
             why = f"config's {before:g} for batch {base}, scaled to the real one"
         print(f"learning rate {optim_wrapper.param_groups[0]['lr']:g} at batch {real} ({why})", flush=True)  # noqa: T201
+
+    def build_train_loop(self, loop: Any) -> Any:
+        built = super().build_train_loop(loop)
+        check_class_counts(getattr(self.model, "module", self.model), built.dataloader.dataset)
+        return built
 
     def load_checkpoint(self, filename: str, map_location: Any = "cpu", strict: bool = False, **kwargs: Any) -> dict:
         if self._resume:
