@@ -1,6 +1,7 @@
 """Results drawn on pictures: boxes, masks and labels, sized to the picture, readable on any background."""
 
 import colorsys
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import ImageFont
 
 MASK_OPACITY = 0.45
+SHEET_GAP = 6  # pixels between the pictures of a sheet
 
 
 @lru_cache(maxsize=1024)
@@ -103,3 +105,39 @@ def draw_boxes(
         if texts[index]:
             _draw_label(drawn, texts[index], corners[index], colors[index], size)
     return drawn
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int | None = None, cell: int = 320) -> np.ndarray:
+    """Lay pictures out in rows on a dark ground.
+
+    Args:
+        pictures: (H, W, 3) uint8 BGR each, of any sizes; each is scaled so that its longer side has `cell` pixels.
+        columns: pictures in a row; None for a sheet that is about as wide as high.
+        cell: longer side of a picture in the sheet, in pixels.
+
+    Returns:
+        The sheet, (H, W, 3) uint8 BGR.
+    """
+    if not pictures:
+        raise ValueError("contact_sheet: needs at least one picture")
+    scaled = [_fit(picture, cell) for picture in pictures]
+    height, width = max(len(picture) for picture in scaled), max(picture.shape[1] for picture in scaled)
+    columns = min(columns or math.ceil(math.sqrt(len(scaled) * height / width)), len(scaled))
+    rows = math.ceil(len(scaled) / columns)
+    sheet = np.full(
+        (rows * (height + SHEET_GAP) + SHEET_GAP, columns * (width + SHEET_GAP) + SHEET_GAP, 3), 32, np.uint8
+    )
+    for index, picture in enumerate(scaled):
+        top = SHEET_GAP + index // columns * (height + SHEET_GAP) + (height - len(picture)) // 2
+        left = SHEET_GAP + index % columns * (width + SHEET_GAP) + (width - picture.shape[1]) // 2
+        sheet[top : top + len(picture), left : left + picture.shape[1]] = picture
+    return sheet
+
+
+def _fit(picture: np.ndarray, cell: int) -> np.ndarray:
+    """`picture` with a longer side of `cell` pixels."""
+    scale = cell / max(picture.shape[:2])
+    if scale == 1:
+        return picture
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -1,7 +1,7 @@
 """YOLO-MS-XS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about four minutes.
 
-    python data/make_shapes.py demo/out/shapes --train 240 --val 60 --size 256
-    python tools/train.py detection/yolo_ms_xs_demo_shapes
+python data/make_shapes.py demo/out/shapes --train 300 --val 60 --size 192
+python tools/train.py detection/yolo_ms_xs_demo_shapes
 """
 
 _base_ = [
@@ -13,8 +13,8 @@ _base_ = [
 
 data_root = "demo/out/shapes/"
 classes = ("circle", "triangle", "square", "star", "ring")
-size = (256, 256)
-max_epochs = 15
+size = (192, 192)
+max_epochs = 20
 
 model = dict(bbox_head=dict(num_classes=len(classes)), test_cfg=dict(nms_pre=1000))
 
@@ -32,15 +32,16 @@ test_pipeline = [
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 where = dict(data_root=data_root, metainfo=dict(classes=classes))
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline, **where))
+train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline, **where))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **where))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+auto_scale_lr = dict(base_batch_size=6)
 custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.004, gamma=100, update_buffers=True, priority=49)
+    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=50, update_buffers=True, priority=49)
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=5)
 param_scheduler = [

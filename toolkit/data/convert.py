@@ -1,8 +1,8 @@
 """Turn annotations of other formats into COCO JSON, and check each one against its picture.
 
-Every picture is decoded once. What is wrong is counted by kind and listed; only with `fix` is a file written all the
-same, and then without what was wrong: boxes that reach outside are clipped, sizes are taken from the pictures, and
-what cannot be mended is dropped.
+Every picture is decoded once, or only its head is read. What is wrong is counted by kind and listed; only with `fix`
+is a file written all the same, and then without what was wrong: boxes that reach outside are clipped, sizes are taken
+from the pictures, and what cannot be mended is dropped.
 """
 
 import difflib
@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from toolkit.data.formats import DUPLICATE, READERS, Annotation, Picture, Source
-from toolkit.data.images import read_image
+from toolkit.data.images import image_size, read_image
 from toolkit.errors import UserError
 
 MISSING = "missing picture"
@@ -54,19 +54,21 @@ def convert(
     fix: bool = False,
     force: bool = False,
     zero_based: bool = False,
+    quick: bool = False,
 ) -> Converted:
     """Convert the set at `source` to COCO file `out`.
 
     Args:
         kind: voc, yolo, labelme or coco.
         source: folder of the set; for coco its JSON file.
-        out: JSON file to write. Problems go to the file beside it that ends in .report.txt.
+        out: JSON file to write. Problems go to the file beside it that ends in .problems.txt.
         images: folder of the pictures where it is not the format's usual one.
         classes: class names in the order wanted; None for those that the set names, else those found, sorted.
         names: take only pictures with these names without ending (as VOC's ImageSets/Main/train.txt lists them).
         fix: clip or drop what is wrong and write the rest.
         force: replace `out`.
         zero_based: VOC corners are 0-based edges.
+        quick: read only the heads of pictures: much faster, but pictures that are cut off pass.
 
     Raises:
         UserError: nothing can be read, or something is wrong and `fix` is not set; then `out` is not written.
@@ -79,12 +81,12 @@ def convert(
         raise UserError(f"{source} does not exist")
     if (kind == "coco") == source.is_dir():
         raise UserError(f"{source}: {kind} needs {'a JSON file' if kind == 'coco' else 'the folder of the set'}")
-    read = READERS[kind](source, images, zero_based) if kind == "voc" else READERS[kind](source, images)
+    read = _read(kind, source, images, classes, zero_based)
     if names is not None:
         read.pictures = [picture for picture in read.pictures if Path(picture.file_name).stem in names]
         if not read.pictures:
-            raise UserError(f"none of the names of --list is a picture of {source}")
-    content = _checked(read, classes)
+            raise UserError(f"none of the names listed is that of a picture of {source}")
+    content = _checked(read, classes, quick)
     _report(read.problems, out, source, fix)
     if not content["images"]:
         raise UserError(f"nothing is left of {source}: no picture could be used")
@@ -92,11 +94,22 @@ def convert(
     return Converted(content, read.problems)
 
 
-def _checked(source: Source, classes: list[str] | None) -> dict:
+def _read(kind: str, source: Path, images: Path | None, classes: list[str] | None, zero_based: bool) -> Source:
+    if kind == "yolo":
+        return READERS[kind](source, images, classes)
+    if kind != "voc":
+        return READERS[kind](source, images)
+    read = READERS[kind](source, images, zero_based)
+    if any(min(one.box[:2]) == -1 for picture in read.pictures for one in picture.annotations):
+        tqdm.write(f"{source} has corners at 0, but VOC counts from 1: if this set counts from 0, use --zero-based")
+    return read
+
+
+def _checked(source: Source, classes: list[str] | None, quick: bool) -> dict:
     """COCO content of all that is sound in `source`, mended where it can be; problems are reported to `source`."""
     categories = _categories(source, classes)
     ids = {category["name"]: category["id"] for category in categories}
-    sound = _with_sizes(source)
+    sound = _with_sizes(source, quick)
     images, annotations = [], []
     for number, picture in enumerate(sound, 1):
         image = {"id": number} | picture.keys | {"file_name": picture.file_name}
@@ -107,7 +120,7 @@ def _checked(source: Source, classes: list[str] | None) -> dict:
                 annotations.append(entry | {"image_id": image["id"]})
     for number, entry in enumerate(annotations, 1):
         entry.setdefault("id", number)
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return source.keys | {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _categories(source: Source, classes: list[str] | None) -> list[dict]:
@@ -126,11 +139,11 @@ def _categories(source: Source, classes: list[str] | None) -> list[dict]:
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def _with_sizes(source: Source) -> list[Picture]:
+def _with_sizes(source: Source, quick: bool) -> list[Picture]:
     """The pictures that can be read, each with its true size."""
     with ThreadPoolExecutor() as pool:
-        looks = pool.map(_look, (picture.path for picture in source.pictures))
-        looks = list(tqdm(looks, total=len(source.pictures), desc="reading", unit=" pictures"))
+        looks = pool.map(_glance if quick else _look, (picture.path for picture in source.pictures))
+        looks = list(tqdm(looks, total=len(source.pictures), desc="reading", unit=" pictures", disable=None))
     sound, taken = [], set()
     for picture, look in zip(source.pictures, looks, strict=True):
         if picture.file_name in taken:
@@ -149,7 +162,7 @@ def _with_sizes(source: Source) -> list[Picture]:
 
 
 def _look(path: Path) -> tuple[int, int] | str | None:
-    """(width, height) of a picture; what is wrong with it; None if there is none."""
+    """(width, height) of a picture that was decoded; what is wrong with it; None if there is none."""
     if not path.is_file():
         return None
     try:
@@ -157,6 +170,16 @@ def _look(path: Path) -> tuple[int, int] | str | None:
     except UserError as error:
         return str(error)
     return width, height
+
+
+def _glance(path: Path) -> tuple[int, int] | str | None:
+    """`_look` at the picture's head alone."""
+    if not path.is_file():
+        return None
+    try:
+        return image_size(path)
+    except UserError as error:
+        return str(error)
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -245,8 +268,8 @@ def _numbers(box: np.ndarray) -> str:
 
 
 def _report(problems: dict[str, list[str]], out: Path, source: Path, fix: bool) -> None:
-    """Print the first problems of each kind and write all of them beside `out`; end here unless they are to be fixed."""
-    path = out.with_suffix(".report.txt")
+    """Print the first problems of each kind and write all beside `out`; a `UserError` unless they are to be fixed."""
+    path = out.with_suffix(".problems.txt")
     if not problems:
         path.unlink(missing_ok=True)
         return

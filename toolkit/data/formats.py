@@ -20,9 +20,11 @@ from toolkit.data.images import EXTENSIONS
 from toolkit.errors import UserError
 
 UNREADABLE = "annotation that cannot be read"
-UNSUPPORTED = "shape that is neither rectangle nor polygon"
+UNSUPPORTED = "shape that is neither rectangle nor polygon nor circle"
 DUPLICATE = "duplicate id or file name"
 ORPHAN = "annotation of an image that is not listed"
+
+_CIRCLE_CORNERS = 64
 
 
 @dataclass
@@ -67,12 +69,14 @@ class Source:
         root: folder to which the pictures' file names are relative.
         categories: COCO categories that the set itself names, in its order; None where it names none.
         problems: kind of problem -> where it was met.
+        keys: what else a COCO file holds (info, licenses).
     """
 
     root: Path
     pictures: list[Picture] = field(default_factory=list)
     categories: list[dict] | None = None
     problems: dict[str, list[str]] = field(default_factory=dict)
+    keys: dict = field(default_factory=dict)
 
     def report(self, kind: str, text: str) -> None:
         """Note a problem."""
@@ -158,15 +162,18 @@ def _voc_object(node: ElementTree.Element, where: str, zero_based: bool) -> Anno
 # --- YOLO -----------------------------------------------------------------------------------------------------------
 
 
-def read_yolo(root: Path, images: Path | None) -> Source:
+def read_yolo(root: Path, images: Path | None, classes: list[str] | None = None) -> Source:
     """images/ and labels/ (subfolders too), class names in data.yaml, *.names or classes.txt in SRC or above.
+
+    `classes` are the names where no such file is there.
 
     A line of a label file is `class x_center y_center width height`, or `class x1 y1 x2 y2 ...` for a polygon, all in
     parts of the picture's sides. A picture without a label file has no objects.
     """
     folder = images or _first_folder(root, "images")
     labels = _labels_beside(folder, root)
-    source = Source(folder, categories=_yolo_categories(root, labels))
+    named = _yolo_categories(root, labels) or (_numbered(dict(enumerate(classes))) if classes else None)
+    source = Source(folder, categories=named)
     by_stem = {picture.relative_to(folder).with_suffix(""): picture for picture in _pictures_in(folder)}
     files = {file.relative_to(labels).with_suffix(""): file for file in sorted(labels.rglob("*.txt"))}
     files.pop(Path("classes"), None)
@@ -247,7 +254,10 @@ def _yolo_object(words: list[str], where: str, categories: list[dict] | None) ->
 
 
 def read_labelme(root: Path, images: Path | None) -> Source:
-    """One *.json for each picture, in SRC or below, with rectangles and polygons; shapes of a group are one object."""
+    """One *.json for each picture, in SRC or below, with rectangles, polygons and circles.
+
+    Shapes of one class and group are one object. A circle becomes a polygon.
+    """
     files = sorted(root.rglob("*.json"))
     source = Source(images or root)
     for file in files:
@@ -274,13 +284,13 @@ def _labelme_picture(content: dict, file: Path, folder: Path, source: Source) ->
     groups: dict[object, Annotation] = {}
     for number, shape in enumerate(content["shapes"], 1):
         where = f"{file}, shape {number}"
-        if shape.get("shape_type", "polygon") not in ("rectangle", "polygon"):
+        if shape.get("shape_type", "polygon") not in ("rectangle", "polygon", "circle"):
             source.report(UNSUPPORTED, f"{where}: {shape['shape_type']}")
             continue
         try:
             label, points = _labelme_points(shape)
         except (KeyError, TypeError, ValueError):
-            source.report(UNREADABLE, f"{where}: needs `label` and 2 points of a rectangle or 3 of a polygon")
+            source.report(UNREADABLE, f"{where}: needs `label` and 2 points of a rectangle or circle or 3 of a polygon")
             continue
         key = (label, shape["group_id"]) if shape.get("group_id") is not None else number
         one = groups.setdefault(key, Annotation(where, label, [], []))
@@ -298,6 +308,10 @@ def _labelme_points(shape: dict) -> tuple[str, list[float]]:
     if shape.get("shape_type") == "rectangle":
         (x1, y1), (x2, y2) = points[0], points[-1] if len(points) == 2 else points[2]
         points = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+    if shape.get("shape_type") == "circle":  # its middle and a point of its edge
+        (x, y), edge = points
+        radius, angles = math.dist((x, y), edge), [math.tau * step / _CIRCLE_CORNERS for step in range(_CIRCLE_CORNERS)]
+        points = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
     if len(points) < 3:
         raise ValueError
     return str(shape["label"]), [value for point in points for value in point]
@@ -307,13 +321,14 @@ def _labelme_points(shape: dict) -> tuple[str, list[float]]:
 
 
 def read_coco(file: Path, images: Path | None) -> Source:
-    """A COCO JSON file; its pictures lie in `images`, or else beside it or in a folder named like it (train.json, train/)."""
+    """A COCO JSON file; pictures in `images`, else in a folder of its name (train.json, train/), else beside it."""
     content = load_json(file)
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
         raise UserError(f"{file} is not COCO: it needs the lists {', '.join(lists)}")
     beside = file.with_suffix("")
     source = Source(images or (beside if beside.is_dir() else file.parent))
+    source.keys = {key: value for key, value in content.items() if key not in lists}
     source.categories = _unique(content["categories"], "category", source, "name")
     names = {category["id"]: category["name"] for category in source.categories}
     pictures = {}

@@ -67,7 +67,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         with Image.open(path) as picture:
             # Pillow's size of a TIFF is turned already in some releases: take the tags' width and length
             width, height = (picture.tag_v2[256], picture.tag_v2[257]) if picture.format == "TIFF" else picture.size
-            turned = picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+            # not picture.getexif(), which for PNG decodes the whole picture
+            turned = Image.Image.getexif(picture).get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
     except FileNotFoundError:
         raise UserError(f"no picture {os.fspath(path)}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -121,3 +122,21 @@ def _from_integers(pixels: np.ndarray) -> np.ndarray:
 
 def _readable() -> str:
     return "JPEG, PNG, BMP, TIFF and WebP"
+
+
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Write `image` (H, W, 3) uint8 BGR as the kind of file that the name's ending says.
+
+    Raises:
+        UserError: the ending is not that of a kind of picture.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    if not cv2.haveImageWriter(path.name):
+        raise UserError(f"{path}: pictures are written as {_readable()}, by the name's ending")
+    _, data = cv2.imencode(path.suffix, image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

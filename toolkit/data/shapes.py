@@ -60,7 +60,7 @@ def make_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[
     _draw_distractors(rng, canvas)
     shadow = rng.uniform(0.15, 0.45) if rng.random() < 0.6 else 0.0
     shapes: list[Shape] = []
-    for _ in range(rng.integers(2, 8)):
+    for _ in range(rng.integers(4, 13)):
         _add_shape(rng, canvas, shapes, shadow)
     return _photograph(rng, canvas), shapes
 
@@ -128,7 +128,7 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: int) -> No
     (root / split).mkdir(parents=True)
     (root / "masks" / split).mkdir(parents=True)
     images, annotations = [], []
-    for index in tqdm(range(count), desc=split, unit=" pictures"):
+    for index in tqdm(range(count), desc=split, unit=" pictures", disable=None):
         picture, shapes = make_picture(np.random.default_rng([seed, _SPLIT_SEED[split], index]), size)
         name = f"{index:06d}"
         _write_image(root / split / f"{name}.jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])

@@ -8,9 +8,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from toolkit.data.pipeline import build_pipeline
+from toolkit.data.read_ahead import Source, read_ahead
 from toolkit.detection.results import Detections
 from toolkit.errors import UserError
-from toolkit.inference import Source, build_pipeline, read_ahead
 
 
 class Detector:

@@ -1,6 +1,6 @@
 """YOLO-MS-XS from scratch on pedestrians of two surveillance cameras, 130 training pictures.
 
-    python tools/train.py detection/yolo_ms_xs_60e_ped_mot15
+    python tools/train.py detection/yolo_ms_xs_40e_ped_mot15
 
 The set belongs in data/ped_mot15 (see data/README.md). Training sees crops of 320 x 320, testing the whole picture.
 """
@@ -15,7 +15,7 @@ _base_ = [
 data_root = "data/ped_mot15/"
 classes = ("person",)
 scale, crop = (512, 384), (320, 320)
-max_epochs = 60
+max_epochs = 40
 
 model = dict(bbox_head=dict(num_classes=len(classes)), test_cfg=dict(nms_pre=1000))
 
@@ -25,7 +25,7 @@ train_pipeline = [
     dict(type="RandomResize", scale=scale, ratio_range=(0.7, 1.7), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop, allow_negative_crop=True),
     dict(type="FilterAnnotations", min_gt_bbox_wh=(6, 6), keep_empty=False),
-    dict(type="PhotoMetricDistortion"),
+    dict(type="YOLOXHSVRandomAug"),
     dict(type="RandomFlip", prob=0.5),
     dict(type="Pad", size=crop, pad_val=dict(img=(114, 114, 114))),
     dict(type="PackDetInputs"),
