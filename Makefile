@@ -15,10 +15,10 @@ DEMO := demo/out
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/python data/make_shapes.py $(DEMO)/shapes --train 300 --val 60 --size 192 --force
-	$(BIN)/python tools/train.py detection/yolo_ms_xs_demo_shapes --work-dir $(DEMO)/train --force
-	$(BIN)/python tools/test.py detection/yolo_ms_xs_demo_shapes $(DEMO)/train/best.pth --work-dir $(DEMO)/test
-	$(BIN)/python demo/image_demo.py $(DEMO)/shapes/val detection/yolo_ms_xs_demo_shapes $(DEMO)/train/best.pth -o $(DEMO)/detection.png
+	$(BIN)/python data/make_shapes.py $(DEMO)/shapes --train 500 --val 60 --size 192 --force
+	$(BIN)/python tools/train.py detection/yolo_ms_demo_shapes --work-dir $(DEMO)/train --force
+	$(BIN)/python tools/test.py detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth --work-dir $(DEMO)/test
+	$(BIN)/python demo/image_demo.py $(DEMO)/shapes/val detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth -o $(DEMO)/detection.png
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small runs share the machi
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
-TINY_CONFIG = '''
+TINY_CONFIG = """
 custom_imports = dict(imports=["toolkit"])
 default_scope = "mmdet"
 data_root = "{root}/"
@@ -76,7 +76,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=4)
 custom_hooks = [dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.01, update_buffers=True, priority=49)]
-'''
+"""
 
 
 def write_tiny_set(root: Path, train: int = 8, val: int = 4, size: int = 96) -> Path:

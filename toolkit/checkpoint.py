@@ -27,14 +27,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from toolkit.errors import UserError
+from toolkit.errors import UserError, some
+from toolkit.published import convert
+from toolkit.published.weights import state_dict_of
 
-# Where published files of several families keep the weights, best first: averaged ones go before raw ones.
-STATE_KEYS = (
-    "state_dict_ema", "model_ema", "state_dict", "params_ema", "params", "model_state_dict", "model", "net",
-    "generator", "ema_state_dict",
-)  # fmt: skip
-AVERAGING_COUNTERS = {"steps", "n_averaged"}  # of mmengine's and torch's averaged models, beside `module.`
 DAMAGED = "is damaged or cut short; copy or download it again"
 
 
@@ -127,26 +123,6 @@ def load_checkpoint(path: str | Path, unsafe: bool = False, map_location: Any = 
     return checkpoint
 
 
-def state_dict_of(checkpoint: Mapping, path: str | Path = "the checkpoint") -> OrderedDict[str, torch.Tensor]:
-    """The weights in a checkpoint, without the `module.` of data-parallel training.
-
-    mmengine's EMA hook stores the averaged weights as `state_dict` and the raw ones as `ema_state_dict`, so
-    `state_dict` is what inference wants in either case.
-
-    Raises:
-        UserError: there are no named tensors.
-    """
-    found = next((checkpoint[key] for key in STATE_KEYS if isinstance(checkpoint.get(key), Mapping)), checkpoint)
-    state = OrderedDict((key, value) for key, value in found.items() if isinstance(value, torch.Tensor))
-    if not state:
-        raise UserError(f"{path} is not a checkpoint of a model: it holds no named tensors, only {_some(checkpoint)}")
-    if all(key.startswith("module.") for key in state.keys() - AVERAGING_COUNTERS):
-        return OrderedDict((k.removeprefix("module."), v) for k, v in state.items() if k.startswith("module."))
-    if hasattr(found, "_metadata"):  # module versions, by which modules rename their old keys
-        state._metadata = found._metadata
-    return state
-
-
 @dataclass
 class Loaded:
     """What `load_into` found.
@@ -162,11 +138,6 @@ class Loaded:
     recognised: str | None = None
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-
-
-def _some(keys: Any, count: int = 3) -> str:
-    keys = [str(key) for key in keys]
-    return ", ".join(keys[:count]) + (f" and {len(keys) - count} more" if len(keys) > count else "")
 
 
 def _class_counts(model: nn.Module, shapes: list[tuple[int, int]]) -> tuple[int, int] | None:
@@ -202,7 +173,7 @@ def _misfit(path: Path, model: nn.Module, state: dict, ours: dict, meta: dict) -
         counts = _class_counts(model, pairs)
         if counts is not None:
             classes = (meta.get("dataset_meta") or {}).get("classes", ())
-            names = f" ({_some(classes)})" if len(classes) == counts[0] else ""
+            names = f" ({some(classes)})" if len(classes) == counts[0] else ""
             return f"{path}: the checkpoint has {counts[0]} classes{names}, the config {counts[1]}"
     facts = [f"{fitting} of the model's {len(ours)} tensors match"]
     if mismatched:
@@ -210,10 +181,22 @@ def _misfit(path: Path, model: nn.Module, state: dict, ours: dict, meta: dict) -
         shapes = f"{key} is {tuple(state[key].shape)}, the model has {tuple(ours[key].shape)}"
         facts.append(f"{len(mismatched)} differ in shape ({shapes})")
     if missing:
-        facts.append(f"{len(missing)} are missing ({_some(missing, 2)})")
+        facts.append(f"{len(missing)} are missing ({some(missing, 2)})")
     if unexpected:
-        facts.append(f"{len(unexpected)} are not the model's ({_some(unexpected, 2)})")
+        facts.append(f"{len(unexpected)} are not the model's ({some(unexpected, 2)})")
     return f"{path} is a checkpoint of another model than the config's: {'; '.join(facts)}"
+
+
+def check_fit(checkpoint: Mapping, model: nn.Module, path: str | Path) -> None:
+    """See to it that every weight of `model` is in a checkpoint of ours and the reverse.
+
+    Raises:
+        UserError: the checkpoint, which lies at `path`, is of another model.
+    """
+    meta = checkpoint["meta"] if isinstance(checkpoint.get("meta"), dict) else {}
+    misfit = _misfit(Path(path), model, state_dict_of(checkpoint, path), model.state_dict(), meta)
+    if misfit is not None:
+        raise UserError(misfit)
 
 
 def load_into(model: nn.Module, path: str | Path, unsafe: bool = False, strict: bool = True) -> Loaded:
@@ -229,8 +212,6 @@ def load_into(model: nn.Module, path: str | Path, unsafe: bool = False, strict: 
     Raises:
         UserError: see `load_checkpoint`; or the checkpoint is of another model.
     """
-    from toolkit.published import convert
-
     path = Path(path).expanduser()
     checkpoint = load_checkpoint(path, unsafe)
     meta = checkpoint["meta"] if isinstance(checkpoint.get("meta"), dict) else {}

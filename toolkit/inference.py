@@ -7,30 +7,31 @@ found = model.predict("blood.jpg").filter(score_thr=0.3)
 print(found.names, found.boxes)
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
 from toolkit.checkpoint import load_checkpoint, load_into
-from toolkit.config import CHECKPOINT_ENDINGS, FORMATS, check_types, config_errors, config_from_text, load_config
-from toolkit.data.images import read_image
+from toolkit.config import (
+    CHECKPOINT_ENDINGS,
+    FORMATS,
+    check_types,
+    config_errors,
+    config_from_text,
+    load_config,
+    load_scope,
+)
+from toolkit.data.pipeline import tested_dataset
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
     from toolkit.detection.inferencer import Detector
-
-Source = str | Path | np.ndarray
-T = TypeVar("T")
 
 # By the base class of the built network: the module and the class that wrap it.
 TASKS = {"BaseDetector": ("toolkit.detection.inferencer", "Detector")}
@@ -60,7 +61,7 @@ def load_model(
         config = config_of_checkpoint(checkpoint, unsafe)
     else:
         config = load_config(config_or_name)
-    _import_scope(config)
+    load_scope(config)
     network = _build(config)
     meta = load_into(network, checkpoint, unsafe).meta if checkpoint is not None else {}
     classes = class_names(config, meta, network, checkpoint)
@@ -99,16 +100,10 @@ def config_of_checkpoint(path: str | Path, unsafe: bool = False) -> Config:
     if not isinstance(text, str) or "model" not in text:
         raise UserError(f"{path} carries no config; give the config before it")
     config = config_from_text(text, path)
-    _import_scope(config)
+    load_scope(config)
     for part in ("model", *(key for key in ("test_dataloader", "val_dataloader") if key in config)):
         check_types(config[part], path, part)
     return config
-
-
-def _import_scope(config: Config) -> None:
-    from toolkit.ops import load_mmdet, load_mmseg
-
-    {"mmdet": load_mmdet, "mmseg": load_mmseg}.get(config.get("default_scope", "mmdet"), lambda: None)()
 
 
 def _build(config: Config) -> nn.Module:
@@ -124,20 +119,6 @@ def _task_class(network: nn.Module) -> Any:
             module, name = TASKS[base.__name__]
             return getattr(import_module(module), name)
     raise UserError(f"model.type: {type(network).__name__} has no inference here; supported are {', '.join(TASKS)}")
-
-
-# ----------------------------------------------------------------------------------------------------------- classes
-
-
-def _test_dataset(config: Config) -> dict[str, Any]:
-    """The innermost dataset config that testing reads, empty when the config has none."""
-    for key in ("test_dataloader", "val_dataloader"):
-        dataset = (config.get(key) or {}).get("dataset")
-        while isinstance(dataset, dict) and isinstance(dataset.get("dataset"), dict):
-            dataset = dataset["dataset"]
-        if isinstance(dataset, dict):
-            return dataset
-    return {}
 
 
 def count_classes(network: nn.Module) -> int | None:
@@ -160,7 +141,7 @@ def class_names(
         UserError: the list has another length than the model has classes.
     """
     count = count_classes(network)
-    dataset = _test_dataset(config)
+    dataset = tested_dataset(config)
     kind = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
     lists = {
         f"{checkpoint} lists": _upper_or_lower(meta.get("dataset_meta") or meta),
@@ -180,82 +161,3 @@ def _upper_or_lower(meta: dict[str, Any]) -> tuple[str, ...]:
     """`classes`, which older checkpoints and data sets call `CLASSES`; one name may stand as a string."""
     names = meta.get("classes") or meta.get("CLASSES") or ()
     return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
-
-
-# ---------------------------------------------------------------------------------------------------------- pictures
-
-
-def build_pipeline(config: Config) -> Callable[[dict], dict]:
-    """The config's transforms of testing, without those that load: these get pictures that are read already.
-
-    Raises:
-        UserError: the config has no test pipeline, or one that cannot be built.
-    """
-    from mmengine.dataset import Compose
-
-    steps = _test_dataset(config).get("pipeline") or config.get("test_pipeline")
-    if not steps:
-        raise UserError(f"{config.filename or 'the config'} has no test_dataloader.dataset.pipeline")
-    kept = [step for step in steps if not str(step.get("type", "")).rpartition(".")[2].startswith("Load")]
-    with config_errors(config):
-        return Compose([TRANSFORMS.build(step) for step in kept])
-
-
-def as_image(source: Source) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a file or an array.
-
-    Raises:
-        UserError: the file is no picture, or the array is not (H, W, 3) or (H, W) uint8.
-    """
-    if not isinstance(source, np.ndarray):
-        return read_image(source)
-    if source.dtype != np.uint8 or source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] != 3):
-        raise UserError(f"a picture must be (H, W, 3) BGR or (H, W) uint8, not {source.shape} {source.dtype}")
-    if source.size == 0:
-        raise UserError(f"a picture must have pixels, not the shape {source.shape}")
-    return np.repeat(source[..., None], 3, axis=2) if source.ndim == 2 else source
-
-
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last perhaps shorter."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def read_ahead(
-    sources: Iterable[Source], batch_size: int, on_error: Callable[[Source, UserError], None] | None
-) -> Iterator[list[tuple[Source, np.ndarray]]]:
-    """Batches of sources with their pictures, the next one being read while the caller works on this one.
-
-    At most two batches are in memory. A source that is no picture goes to `on_error` and is left out; without
-    `on_error` its `UserError` is raised.
-    """
-
-    def read(source: Source) -> np.ndarray | UserError:
-        try:
-            return as_image(source)
-        except UserError as error:
-            return error
-
-    def collect(waiting: list) -> list[tuple[Source, np.ndarray]]:
-        pairs = []
-        for source, future in waiting:
-            image = future.result()
-            if not isinstance(image, UserError):
-                pairs.append((source, image))
-            elif on_error is None:
-                raise image
-            else:
-                on_error(source, image)
-        return pairs
-
-    with ThreadPoolExecutor(min(batch_size, 4)) as pool:
-        before: list | None = None
-        for chunk in chunks(sources, batch_size):
-            waiting = [(source, pool.submit(read, source)) for source in chunk]
-            if before is not None:
-                yield collect(before)
-            before = waiting
-        if before is not None:
-            yield collect(before)

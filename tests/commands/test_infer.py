@@ -117,10 +117,18 @@ def test_every_frame_of_a_video_is_done(checkpoint: Path, tmp_path: Path):
     assert drawn.get(cv2.CAP_PROP_FPS) == 10
 
 
-def test_a_damaged_video_is_left_out(checkpoint: Path, tmp_path: Path):
+def test_a_damaged_video_is_left_out(checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "clip.mp4").write_bytes(b"no video" * 100)
-    assert infer(checkpoint, tmp_path / "clip.mp4", "-o", tmp_path / "out") == 1
-    assert read(tmp_path / "out")["images"] == []
+    assert infer(checkpoint, tmp_path / "clip.mp4", photos, "-o", tmp_path / "out") == 1
+    assert len(read(tmp_path / "out")["images"]) == 3
+    assert "clip.mp4 is not a video" in capsys.readouterr().err
+
+
+def test_inputs_of_which_none_can_be_read_leave_nothing(checkpoint: Path, tmp_path: Path):
+    for name in ("clip.mp4", "a.jpg"):
+        (tmp_path / name).write_bytes(b"nothing" * 100)
+    assert infer(checkpoint, tmp_path / "clip.mp4", tmp_path / "a.jpg", "-o", tmp_path / "new" / "out") == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_classes_choose_what_is_kept(checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

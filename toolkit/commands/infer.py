@@ -1,22 +1,17 @@
 """Find objects in pictures and videos, draw them, and write them as one COCO file."""
 
 import argparse
-import glob
-import json
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
+    from toolkit.data.inputs import Job
     from toolkit.detection.inferencer import Detector
     from toolkit.detection.results import Detections
 
@@ -31,9 +26,6 @@ OUT gets the drawn pictures and videos, in the folders of the inputs, and predic
 annotations with scores, categories. Frames of a video are images with file_name, video, frame and time (seconds).
 Exit code 1 when some pictures could not be read; the others are done all the same.
 """
-
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-DRAWN_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
+    from toolkit.data.inputs import check_folder, find_jobs
+
     if not 0 <= args.score_thr <= 1:
         raise UserError(f"--score-thr {args.score_thr}: give a number from 0 to 1")
     if args.batch_size < 1:
@@ -100,9 +94,6 @@ def _chosen(classes: str | None, model: "Detector") -> list[str] | None:
     return names
 
 
-# ------------------------------------------------------------------------------------------------------------ inputs
-
-
 def split_items(items: list[str], checkpoint: str | None) -> tuple[str, str | None, list[str]]:
     """(config or checkpoint, checkpoint or None, inputs) of the positional arguments.
 
@@ -125,166 +116,22 @@ def split_items(items: list[str], checkpoint: str | None) -> tuple[str, str | No
     return config, checkpoint, inputs
 
 
-@dataclass(frozen=True)
-class Job:
-    """One input file and the name, relative to OUT, that its result has."""
-
-    source: Path
-    name: str
-
-    @property
-    def is_video(self) -> bool:
-        return self.source.suffix.lower() in VIDEO_ENDINGS
-
-    @property
-    def drawn_name(self) -> str:
-        """The name of the drawn result: as the input's, with .mp4 for videos and .png where OpenCV cannot write."""
-        if self.is_video:
-            return str(Path(self.name).with_suffix(".mp4")) if self.source.suffix != ".mp4" else self.name
-        return self.name if self.source.suffix.lower() in DRAWN_ENDINGS else self.name + ".png"
-
-
-def _is_input(path: Path) -> bool:
-    from toolkit.data.images import EXTENSIONS
-
-    return path.suffix.lower() in (*EXTENSIONS, *VIDEO_ENDINGS)
-
-
-def _expand(name: str, out: Path) -> tuple[Path, list[Path]]:
-    """(folder that result names are relative to, files) of one input argument."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        within = (file for file in sorted(path.rglob("*")) if file.is_file() and _is_input(file))
-        results = None if path.resolve().is_relative_to(out.resolve()) else out.resolve()  # of an earlier run
-        files = [file for file in within if results is None or not file.resolve().is_relative_to(results)]
-        if not files:
-            raise UserError(f"{name} holds no pictures or videos")
-        return path, files
-    if path.is_file() and path.suffix.lower() == ".txt":
-        files = list(_listed(path))
-        if not files:
-            raise UserError(f"{name} lists no pictures")
-        return Path(os.path.commonpath([os.path.abspath(file.parent) for file in files])), files
-    if path.exists():
-        return path.parent, [path]
-    if glob.has_magic(name):
-        files = [Path(file) for file in sorted(glob.glob(str(path), recursive=True)) if Path(file).is_file()]
-        if not files:
-            raise UserError(f"{name} matches no files")
-        return Path(os.path.commonpath([os.path.abspath(file.parent) for file in files])), files
-    raise UserError(f"{name} does not exist")
-
-
-def _listed(path: Path) -> Iterator[Path]:
-    """The files that a list names; those that do not exist come as they stand."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not a list: give a text file with one picture a line") from None
-    for line in lines:
-        name = line.strip()
-        if name and not name.startswith("#"):
-            beside = path.parent / Path(name).expanduser()
-            yield beside if beside.exists() else Path(name).expanduser()
-
-
-def find_jobs(names: list[str], out: Path) -> list[Job]:
-    """Every input file once, with a result name that no other has: its path below what all inputs have in common.
-
-    Raises:
-        UserError: an input does not exist, or holds nothing.
-    """
-    expanded = [_expand(name, out) for name in names]
-    root = os.path.commonpath([os.path.abspath(folder) for folder, _ in expanded])
-    jobs, taken = {}, set()
-    for _, files in expanded:
-        for file in files:
-            place = os.path.abspath(file)
-            if place in jobs:
-                continue
-            job = Job(file, os.path.relpath(place, root))
-            if job.drawn_name.casefold() in taken:  # clip.avi beside clip.mp4
-                job = Job(file, f"{job.name}{'.mp4' if job.is_video else '.png'}")
-            taken.add(job.drawn_name.casefold())
-            jobs[place] = job
-    return list(jobs.values())
-
-
-def check_folder(out: Path, jobs: list[Job], force: bool, drawing: bool) -> None:
-    """See to it that no input and no earlier result is overwritten unasked.
-
-    Raises:
-        UserError: OUT is not a folder, holds files already, or drawing would overwrite an input.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder for the results")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise UserError(f"{out} holds files already; --force writes into it, or give another folder")
-    inputs = {job.source.resolve() for job in jobs}
-    clash = next((job for job in jobs if drawing and (out / job.drawn_name).resolve() in inputs), None)
-    if clash is not None:
-        raise UserError(f"drawing into {out} would overwrite the input {clash.source}; give another folder")
-
-
-# ----------------------------------------------------------------------------------------------------------- results
-
-
-class CocoWriter:
-    """Writes predictions.json as results come, so that a long video needs no memory; whole or not at all."""
-
-    def __init__(self, path: Path, categories: list[dict[str, Any]]):
-        self.path = path
-        self.images = self.annotations = 0
-        self._part = path.with_name(path.name + ".part")
-        self._file = self._part.open("w", encoding="utf-8")
-        self._pending = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115 (closed in close)
-        self._file.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"annotations": [')
-
-    def add(self, found: "Detections", **image: Any) -> None:
-        """Add one picture; `image` holds what its COCO entry has besides id, width and height."""
-        self.images += 1
-        entry = {"id": self.images, "height": found.size[0], "width": found.size[1], **image}
-        self._pending.write(("" if self.images == 1 else ",\n") + json.dumps(entry, ensure_ascii=False))
-        for annotation in found.to_coco(self.images, self.annotations + 1):
-            self._file.write(("\n" if self.annotations == 0 else ",\n") + json.dumps(annotation))
-            self.annotations += 1
-
-    def close(self) -> None:
-        """Finish the file under its name."""
-        try:
-            self._file.write('],\n"images": [\n')
-            self._pending.seek(0)
-            shutil.copyfileobj(self._pending, self._file)
-            self._file.write("]}\n")
-            self._file.close()
-            self._part.replace(self.path)
-            self._pending.close()
-        except OSError:
-            self.discard()
-            raise
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        for file in (self._file, self._pending):
-            with suppress(OSError):  # closing writes what is buffered
-                file.close()
-        self._part.unlink(missing_ok=True)
-
-
 class Run:
     """One pass of a model over inputs, with its options, results and what went wrong."""
 
     def __init__(self, model: "Detector", args: argparse.Namespace, classes: list[str] | None):
+        from toolkit.detection.coco_writer import CocoWriter
         from toolkit.detection.results import categories
 
         self.model, self.classes = model, classes
         self.out: Path = args.out
         self.score_thr, self.batch_size, self.drawing = args.score_thr, args.batch_size, not args.no_draw
         self.broken: list[str] = []
+        self.made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
         self.out.mkdir(parents=True, exist_ok=True)
         self.writer = CocoWriter(self.out / "predictions.json", categories(model.classes))
 
-    def over(self, jobs: list[Job]) -> int:
+    def over(self, jobs: list["Job"]) -> int:
         """Work through `jobs`; the exit code."""
         began = time.perf_counter()
         try:
@@ -292,45 +139,45 @@ class Run:
             for job in jobs:
                 if job.is_video:
                     self._video(job)
-        except OSError:  # the disk is full: half a JSON file helps nobody
-            self.writer.discard()
-            raise
+            if self.writer.images == 0:
+                raise UserError((f"none of {len(jobs)} inputs can be read: " if len(jobs) > 1 else "") + self.broken[0])
         except KeyboardInterrupt:
             self.writer.close()
             raise
+        except Exception:  # half a JSON file helps nobody
+            self._leave_nothing()
+            raise
         self.writer.close()
-        seconds = time.perf_counter() - began
-        done = self.writer.images
-        print(
-            f"{done} pictures, {self.writer.annotations} objects in {seconds:.1f} s ({done / seconds:.1f} pictures/s)"
-        )
-        print(f"results: {self.writer.path}" + (f", drawn in {self.out}" if self.drawing else ""))
-        if self.broken:
-            print(
-                f"{len(self.broken)} could not be read:\n" + "\n".join(f"  {line}" for line in self.broken),
-                file=sys.stderr,
-            )
+        self._report(time.perf_counter() - began)
         return 1 if self.broken else 0
 
-    def _note_broken(self, source: Any, error: UserError, progress: Any) -> None:
-        line = " ".join(str(error).split())
-        self.broken.append(line)
-        progress.write(f"skipped: {line}", file=sys.stderr)
-        progress.update()
+    def _leave_nothing(self) -> None:
+        self.writer.discard()
+        for folder in self.made:
+            with suppress(OSError):  # it holds drawn pictures
+                folder.rmdir()
+
+    def _report(self, seconds: float) -> None:
+        done, objects = self.writer.images, self.writer.annotations
+        print(f"{done} pictures, {objects} objects in {seconds:.1f} s ({done / seconds:.1f} pictures/s)")
+        print(f"results: {self.writer.path}" + (f", drawn in {self.out}" if self.drawing else ""))
+        if self.broken:
+            lines = "\n".join(f"  {line}" for line in self.broken)
+            print(f"{len(self.broken)} could not be read:\n{lines}", file=sys.stderr)
 
     def _found(self, sources: Iterable, progress: Any) -> "Iterator[Detections]":
-        results = self.model.iter_predict(
-            sources,
-            self.batch_size,
-            self.score_thr,
-            keep_images=self.drawing,
-            on_error=lambda source, error: self._note_broken(source, error, progress),
-        )
+        def note_broken(_: Any, error: UserError) -> None:
+            self.broken.append(" ".join(str(error).split()))
+            progress.update()
+
+        results = self.model.iter_predict(sources, self.batch_size, self.score_thr, self.drawing, note_broken)
         for found in results:
             yield found.filter(classes=self.classes)
             progress.update()
 
-    def _pictures(self, jobs: list[Job]) -> None:
+    def _pictures(self, jobs: list["Job"]) -> None:
+        from toolkit.data.images import save_image
+
         by_source = {str(job.source): job for job in jobs}
         with _progress(len(jobs), "picture") as progress:
             for found in self._found([job.source for job in jobs], progress):
@@ -339,87 +186,25 @@ class Run:
                 if self.drawing:
                     save_image(found.draw(), self.out / job.drawn_name)
 
-    def _video(self, job: Job) -> None:
-        import cv2
+    def _video(self, job: "Job") -> None:
+        from toolkit.data.video import VideoReader, VideoWriter
 
-        capture = cv2.VideoCapture(str(job.source))
-        try:
-            rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            name = Path(job.name).as_posix()
-            with (
-                _progress(max(count, 0) or None, "frame") as progress,
-                VideoWriter(self.out / job.drawn_name, rate) as video,
-            ):
-                number = 0
-                for number, found in enumerate(self._found(_frames(capture), progress), 1):
-                    frame = number - 1
-                    self.writer.add(
-                        found, file_name=f"{name}#{frame:06d}", video=name, frame=frame, time=round(frame / rate, 4)
-                    )
-                    if self.drawing:
-                        video.add(found.draw())
-                if number == 0:
-                    self._note_broken(job.source, UserError(f"{job.source} is not a video, or is damaged"), progress)
-        finally:
-            capture.release()
+        name, frame = Path(job.name).as_posix(), -1
+        with (
+            VideoReader(job.source) as reader,
+            _progress(reader.count or None, "frame") as progress,
+            VideoWriter(self.out / job.drawn_name, reader.rate) as video,
+        ):
+            for frame, found in enumerate(self._found(reader, progress)):
+                entry = {"video": name, "frame": frame, "time": round(frame / reader.rate, 4)}
+                self.writer.add(found, file_name=f"{name}#{frame:06d}", **entry)
+                if self.drawing:
+                    video.add(found.draw())
+        if frame < 0:
+            self.broken.append(f"{job.source} is not a video, or is damaged")
 
 
 def _progress(total: int | None, unit: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, unit=unit, disable=None if total != 0 else True, file=sys.stderr)
-
-
-def _frames(capture: Any) -> Iterator[Any]:
-    while True:
-        there, frame = capture.read()
-        if not there:
-            return
-        yield frame
-
-
-class VideoWriter:
-    """Writes frames of one size as MP4; makes no file without frames."""
-
-    def __init__(self, path: Path, rate: float):
-        self.path, self.rate = path, rate
-        self._writer: Any = None
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def add(self, frame: Any) -> None:
-        """Append `frame` (H, W, 3) uint8 BGR."""
-        import cv2
-
-        if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            size = (frame.shape[1], frame.shape[0])
-            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, size)
-            if not self._writer.isOpened():
-                raise UserError(f"cannot write the video {self.path}")
-        self._writer.write(frame)
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.release()
-
-
-def save_image(image: Any, path: Path) -> None:
-    """Write `image` (H, W, 3) uint8 BGR as the kind of file that the name's ending says.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written.
-    """
-    import cv2
-
-    done, data = cv2.imencode(path.suffix, image)
-    if not done:
-        raise UserError(f"OpenCV cannot write {path.suffix} pictures")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise

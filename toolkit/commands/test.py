@@ -3,8 +3,9 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from toolkit.errors import UserError
+from toolkit.errors import UserError, some
 
 EXAMPLES = """examples:
   python tools/test.py detection/yolo_ms_xs_80e_bccd work_dirs/yolo_ms_xs_80e_bccd/best.pth
@@ -34,16 +35,18 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.out and args.out.exists() and not args.force:
         raise UserError(f"{args.out}: exists already; --force overwrites it")
-    from toolkit.engine.setup import add_defaults, build_runner, choose_device, move_data_root
+    from toolkit.engine.setup import add_defaults, build_runner, choose_device, make_work_dir, move_data_root
 
     choose_device(args.device)
-    from toolkit.checkpoint import load_into
-    from toolkit.config import load_config
+    from toolkit.checkpoint import load_into, write_whole
+    from toolkit.config import check_top_keys, config_errors, load_config
 
     cfg = load_config(args.config, args.cfg_options)
+    check_top_keys(cfg, "test")
     if args.data_root:
         move_data_root(cfg, args.data_root)
-    cfg.work_dir = str(args.work_dir or Path("work_dirs") / Path(cfg.filename).stem / "test")
+    work_dir = args.work_dir or Path("work_dirs") / Path(cfg.filename).stem / "test"
+    cfg.work_dir = str(work_dir)
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, None, False
     add_defaults(cfg, seed=None)
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
@@ -51,11 +54,26 @@ def main(argv: list[str] | None = None) -> int:
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg.pop(key, None)
     cfg["custom_hooks"] = []
-    runner = build_runner(cfg, args.unsafe_checkpoint)
-    load_into(getattr(runner.model, "module", runner.model), args.checkpoint, unsafe=args.unsafe_checkpoint)
-    metrics = runner.test()
+    make_work_dir(work_dir)
     if args.out:
-        temporary = args.out.with_name(args.out.name + ".part")
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
-        temporary.replace(args.out)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+    with config_errors(cfg):
+        runner = build_runner(cfg, args.unsafe_checkpoint)
+        model = getattr(runner.model, "module", runner.model)
+        loaded = load_into(model, args.checkpoint, unsafe=args.unsafe_checkpoint)
+        check_class_names(args.checkpoint, loaded.meta, runner.test_loop.dataloader.dataset)
+        metrics = runner.test()
+    if args.out:
+        write_whole((json.dumps(metrics, indent=2) + "\n").encode(), args.out)
     return 0
+
+
+def check_class_names(checkpoint: str, meta: dict, dataset: Any) -> None:
+    """Refuse to count a class of the checkpoint as another one of the data set."""
+    theirs = (meta.get("dataset_meta") or {}).get("classes")
+    ours = (getattr(dataset, "metainfo", None) or {}).get("classes")
+    if theirs and ours and [name.casefold() for name in theirs] != [name.casefold() for name in ours]:
+        raise UserError(
+            f"{checkpoint}: was trained for the classes {some(theirs, 5)}, the test set has {some(ours, 5)}; names and "
+            "order must be the same"
+        )

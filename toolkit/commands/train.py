@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,12 +43,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from toolkit.engine.setup import add_defaults, build_runner, choose_device, move_data_root, use_bfloat16
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed}: give a number from 0 to 4294967295")
+    from toolkit.engine.setup import (
+        add_defaults,
+        build_runner,
+        choose_device,
+        make_work_dir,
+        move_data_root,
+        use_bfloat16,
+    )
 
     choose_device(args.device)
-    from toolkit.config import load_config
+    from toolkit.config import check_top_keys, config_errors, load_config
 
     cfg = load_config(args.config, args.cfg_options)
+    unread = check_top_keys(cfg, "train")
+    if unread and not args.check:
+        print(f"warning: {cfg.filename}: nothing reads {', '.join(unread)}", file=sys.stderr)
     if args.data_root:
         move_data_root(cfg, args.data_root)
     name = Path(cfg.filename).stem
@@ -63,7 +75,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.check:
         return check(cfg)
     begin_from(cfg, work_dir, args)
-    build_runner(cfg, args.unsafe_checkpoint).train()
+    make_work_dir(work_dir)
+    outdated = files_of_run(work_dir) if args.force and not args.resume else []
+    with config_errors(cfg):
+        runner = build_runner(cfg, args.unsafe_checkpoint)
+        if outdated:
+            runner.register_hook(dict(type="RemoveHook", paths=outdated))
+        runner.train()
     return 0
 
 
@@ -86,9 +104,7 @@ def begin_from(cfg, work_dir: Path, args: argparse.Namespace) -> None:
             print(f"resuming {path} (epoch {meta['epoch']}, iteration {meta['iter']})")
             cfg.resume, cfg.load_from = True, str(path)
         return
-    if os.environ.get("RANK", "0") == "0" and args.force:
-        remove_run(work_dir)
-    elif os.environ.get("RANK", "0") == "0" and last is not None:
+    if os.environ.get("RANK", "0") == "0" and last is not None and not args.force:
         raise UserError(
             f"{work_dir}: holds a run already; go on with --resume, start anew with --force, or give another --work-dir"
         )
@@ -97,22 +113,20 @@ def begin_from(cfg, work_dir: Path, args: argparse.Namespace) -> None:
         cfg.load_from = args.load_from
 
 
-def remove_run(work_dir: Path) -> None:
-    """Remove what an earlier run wrote to `work_dir`: checkpoints, curves and logs."""
-    for pattern in ("epoch_*.pth", "iter_*.pth", "best*.pth", "stopped.pth", "last_checkpoint", "curves.png"):
-        for path in work_dir.glob(pattern):
-            path.unlink()
-    for logs in work_dir.glob("*/vis_data"):
-        shutil.rmtree(logs.parent)
+def files_of_run(work_dir: Path) -> list[Path]:
+    """What an earlier run wrote to `work_dir`: checkpoints, curves and folders of logs."""
+    patterns = ("epoch_*.pth", "iter_*.pth", "best*.pth", "stopped.pth", "last_checkpoint", "curves.png")
+    files = [path for pattern in patterns for path in work_dir.glob(pattern)]
+    return files + [logs.parent for logs in work_dir.glob("*/vis_data")]
 
 
 def check(cfg) -> int:
     """Build everything that `cfg` names, run one batch forward and backward and one through validation; report."""
-    from toolkit.config import trace_reads
+    from toolkit.config import config_errors, trace_reads
     from toolkit.engine.setup import build_runner
 
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, trace_reads(cfg) as unread:
+    with tempfile.TemporaryDirectory() as folder, trace_reads(cfg) as unread, config_errors(cfg):
         cfg.work_dir = folder
         runner = build_runner(cfg)
         losses = try_one_batch(runner)
@@ -131,15 +145,12 @@ def try_one_batch(runner) -> dict[str, float]:
     """The losses of one training step; one validation step is run after it."""
     import torch
 
-    from toolkit.config import config_errors
-
-    with config_errors(runner.cfg):
-        runner._train_loop = runner.build_train_loop(runner._train_loop)
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        if runner.param_schedulers is not None:
-            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-        if runner._val_loop is not None:
-            runner._val_loop = runner.build_val_loop(runner._val_loop)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    if runner._val_loop is not None:
+        runner._val_loop = runner.build_val_loop(runner._val_loop)
     runner._init_model_weights()
     runner.optim_wrapper.initialize_count_status(runner.model, 0, 1)
     runner.model.train()

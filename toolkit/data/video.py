@@ -9,7 +9,9 @@ import numpy as np
 
 from toolkit.errors import UserError
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own lines on stderr; ours say it better
+# FFmpeg's and OpenCV's own lines on stderr, hundreds for a full disk; ours say it in one
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.setLogLevel(0)
 
 DEFAULT_RATE = 25.0  # frames per second, where a file does not say
 

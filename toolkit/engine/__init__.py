@@ -5,6 +5,6 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
 from toolkit.registry import lazy
 
 lazy(RUNNERS, "toolkit.engine.runner", "ToolkitRunner")
-lazy(HOOKS, "toolkit.engine.hooks", "ReproducibleHook", "StopHook", "ProgressHook", "CurvesHook")
+lazy(HOOKS, "toolkit.engine.hooks", "ReproducibleHook", "RemoveHook", "StopHook", "ProgressHook", "CurvesHook")
 lazy(HOOKS, "toolkit.engine.checkpointing", "SafeCheckpointHook")
 lazy(OPTIM_WRAPPERS, "toolkit.engine.amp", "BFloat16OptimWrapper")

@@ -1,6 +1,8 @@
 """Hooks that every training run gets: reproducible randomness, clean stops, progress, and a picture of the curves."""
 
+import io
 import json
+import shutil
 import signal
 import sys
 import time
@@ -13,6 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from toolkit.checkpoint import write_whole
 from toolkit.engine.sampling import seed_everything
 
 
@@ -27,6 +30,24 @@ class ReproducibleHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         seed_everything(runner.seed, runner.iter, get_rank())
+
+
+@HOOKS.register_module()
+class RemoveHook(Hook):
+    """Remove what an earlier run left, once everything of the new one is built and it is about to begin.
+
+    Args:
+        paths: files and folders.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def before_train(self, runner: Runner) -> None:
+        for path in self.paths if is_main_process() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 class Stopped(KeyboardInterrupt):
@@ -218,12 +239,14 @@ def draw_curves(work_dir: Path) -> Path | None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
     _plot(axes[0], losses, [key for key in _keys(losses) if "loss" in key], "iteration", "loss")
     _plot(axes[1], metrics, [key for key in _keys(metrics) if "time" not in key], "epoch or iteration", "metric")
-    figure.savefig(work_dir / "curves.tmp.png", dpi=110)
+    with io.BytesIO() as picture:
+        figure.savefig(picture, format="png", dpi=110)
+        write_whole(picture.getvalue(), work_dir / "curves.png")
     plt.close(figure)
-    return (work_dir / "curves.tmp.png").replace(work_dir / "curves.png")
+    return work_dir / "curves.png"
 
 
 def _keys(rows: list[dict]) -> list[str]:
@@ -238,4 +261,4 @@ def _plot(axes: Any, rows: list[dict], keys: list[str], xlabel: str, title: str)
     axes.set(xlabel=xlabel, title=title)
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
@@ -16,7 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from toolkit.checkpoint import load_into
+from toolkit.checkpoint import check_fit, load_checkpoint, load_into
 from toolkit.engine.sampling import ReproducibleDataset, ResumableBatchSampler, ResumableSampler, init_worker
 from toolkit.errors import UserError
 
@@ -44,6 +45,15 @@ def check_class_counts(model: nn.Module, dataset: Any) -> None:
             raise UserError(f"model.{name}.num_classes is {count}, but the training set has {len(classes)}: {some}")
 
 
+def check_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
+    """Raise `ValueError` when the state that `optimizer` was given is of another kind of optimizer."""
+    if optimizer is None:  # several, in a wrapper of their own
+        return
+    lacking = set(optimizer.defaults).difference(*optimizer.param_groups[:1])
+    if lacking:
+        raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(lacking))}")
+
+
 class QuietEvaluator(Evaluator):
     """An `Evaluator` that keeps what metrics print (pycocotools' progress and table) off the screen."""
 
@@ -64,6 +74,7 @@ class ToolkitRunner(Runner):
     unsafe_checkpoint = False
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> logging.Logger:
+        logging.raiseExceptions = False  # with a full disk: what must be written says so, once
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
@@ -127,9 +138,9 @@ class ToolkitRunner(Runner):
         return built
 
     def load_checkpoint(self, filename: str, map_location: Any = "cpu", strict: bool = False, **kwargs: Any) -> dict:
-        if self._resume:
-            return super().load_checkpoint(filename, map_location, strict, **kwargs)
         model = getattr(self.model, "module", self.model)
+        if self._resume:
+            return self._load_state(filename, model, map_location)
         loaded = load_into(model, filename, unsafe=self.unsafe_checkpoint, strict=strict)
         checkpoint = dict(meta=loaded.meta, state_dict=model.state_dict())
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -138,8 +149,24 @@ class ToolkitRunner(Runner):
             print(f"{filename}: {len(loaded.missing)} tensors of the model are not in it and stay as initialised")  # noqa: T201
         return checkpoint
 
+    def _load_state(self, filename: str, model: nn.Module, map_location: Any) -> dict:
+        """The checkpoint of the interrupted run, its weights loaded; hooks take their own parts."""
+        checkpoint = load_checkpoint(filename, self.unsafe_checkpoint, map_location)
+        checkpoint["meta"].pop("config", None)  # mmengine would run it as code
+        check_fit(checkpoint, model, filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model.load_state_dict(checkpoint["state_dict"], strict=False)
+        self._has_loaded = True
+        return checkpoint
+
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+            check_optimizer(getattr(self.optim_wrapper, "optimizer", None))
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"{filename}: its training state is not of this config ({error}); --load-from begins with its weights"
+            ) from error
         if isinstance(self.train_loop, EpochBasedTrainLoop):
             self._skip_batches(self.train_loop.iter - self.train_loop.epoch * len(self.train_dataloader))
 

@@ -1,13 +1,14 @@
 """From a configuration and the options of a command to a Runner."""
 
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from toolkit.config import config_errors
+from toolkit.config import config_errors, load_scope
 from toolkit.errors import UserError
 
 OWN_HOOKS = dict(reproducible="ReproducibleHook", progress="ProgressHook", curves="CurvesHook", stop="StopHook")
@@ -83,14 +84,25 @@ def use_bfloat16(cfg: Config) -> None:
     cfg.optim_wrapper["type"] = "BFloat16OptimWrapper"
 
 
+def make_work_dir(work_dir: Path) -> None:
+    """Make the folder that a run writes to. Raises `UserError` where nothing can be written."""
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise UserError(f"--work-dir {work_dir}: cannot write there: {error.strerror}") from error
+
+
 def last_checkpoint(work_dir: Path) -> Path | None:
     """The checkpoint that the run in `work_dir` saved last, also if the folder has been moved since."""
     note = work_dir / "last_checkpoint"
-    if not note.is_file():
-        return None
-    path = Path(note.read_text().strip())
-    path = path if path.is_file() else work_dir / path.name
-    return path if path.is_file() else None
+    name = note.read_text().strip() if note.is_file() else ""
+    for path in (Path(name), work_dir / Path(name).name) if name else ():
+        if path.is_file():
+            return path
+    saved = [path for pattern in ("epoch_*.pth", "iter_*.pth", "stopped.pth") for path in work_dir.glob(pattern)]
+    return max(saved, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def start_processes(launcher: str) -> None:
@@ -101,6 +113,8 @@ def start_processes(launcher: str) -> None:
         if "RANK" not in os.environ:
             raise UserError("--launcher pytorch: start it as torchrun --nproc_per_node N tools/train.py ...")
         torch.distributed.init_process_group("gloo")
+    if launcher == "slurm" and "SLURM_PROCID" not in os.environ:
+        raise UserError("--launcher slurm: start it with srun, which tells each process its number")
 
 
 def adapt_strategy(cfg: Config) -> None:
@@ -120,19 +134,13 @@ def build_runner(cfg: Config, unsafe: bool = False) -> Any:
     Raises `UserError` with the key path for a type or an argument that the configuration gets wrong. `unsafe` lets
     checkpoints with code in them through.
     """
-    from mmengine.registry import RUNNERS, init_default_scope
+    from mmengine.registry import RUNNERS
 
     from toolkit.checkpoint import guard_runner
-    from toolkit.ops import load_mmdet
 
     guard_runner(unsafe)
     start_processes(cfg.get("launcher", "none"))
-    load_mmdet()
-    if cfg.get("default_scope") == "mmseg":
-        from toolkit.ops import load_mmseg
-
-        load_mmseg()
-    init_default_scope(cfg.get("default_scope", "mmdet"))
+    load_scope(cfg)
     warnings.filterwarnings("ignore", message="torch.meshgrid")  # mmdet's, at every step
     if cfg.get("runner_type") == "FlexibleRunner":
         adapt_strategy(cfg)

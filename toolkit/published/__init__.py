@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from toolkit.published.family import Family
+from toolkit.published.weights import state_dict_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,8 +69,6 @@ def convert(state_dict: Mapping, model: "nn.Module") -> Converted:
     Raises:
         UserError: `state_dict` holds no weights.
     """
-    from toolkit.checkpoint import state_dict_of
-
     source = {k: value for k, value in state_dict_of(state_dict).items() if not k.startswith("data_preprocessor.")}
     own = model.state_dict(keep_vars=True)
     family = None if set(source) <= set(own) else recognise(source)
