@@ -16,7 +16,7 @@ _base_ = [
 data_root = "demo/out/shapes/"
 classes = ("circle", "triangle", "square", "star", "ring")
 size = (192, 192)
-max_epochs = 18
+max_epochs = 17
 widen_factor = 0.2
 
 model = dict(
@@ -29,7 +29,6 @@ model = dict(
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="YOLOXHSVRandomAug"),
     dict(type="RandomFlip", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackDetInputs"),
 ]
@@ -40,18 +39,19 @@ test_pipeline = [
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 where = dict(data_root=data_root, metainfo=dict(classes=classes))
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline, **where))
+train_dataloader = dict(batch_size=6, dataset=dict(pipeline=train_pipeline, **where))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **where))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
-auto_scale_lr = dict(base_batch_size=8)
+auto_scale_lr = dict(base_batch_size=6)
+auto_scale_lr = dict(base_batch_size=6)
 custom_hooks = [
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=50, update_buffers=True, priority=49)
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=6)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=17)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(

@@ -23,7 +23,7 @@ warmup_epochs = 3
 size = (640, 640)
 grey = dict(img=(114, 114, 114))
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="CachedMosaic", img_scale=size, pad_val=114.0, max_cached_images=40),
     dict(
@@ -40,7 +40,7 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 plain_train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="Resize", scale=size, keep_ratio=True),
     dict(type="Pad", size=size, pad_val=grey),

@@ -32,7 +32,7 @@ def test_synthetic_shapes(tmp_path: Path) -> None:
     [
         ("detection/yolo_ms_xs_80e_bccd", "bccd", dict(bbox_mAP=0.54, bbox_mAP_50=0.87)),
         ("detection/yolo_ms_xs_60e_raccoon", "raccoon", dict(bbox_mAP_50=0.5)),
-        ("detection/yolo_ms_xs_40e_ped_mot15", "ped_mot15", dict(bbox_mAP_50=0.85)),
+        ("detection/yolo_ms_xs_40e_ped_mot15", "ped_mot15", dict(bbox_mAP_50=0.75)),
     ],
 )
 def test_real_pictures(config: str, name: str, least: dict[str, float], shared: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from toolkit.errors import UserError
 
 CLASSES = ("circle", "triangle", "square", "star", "ring")
-LARGEST = 0.72  # diameter of the largest shape as a part of the picture's side
+LARGEST = 0.9  # diameter of the largest shape as a part of the picture's side
 SCALE_RANGE = 12  # largest diameter over smallest
 MIN_VISIBLE = 1 / 2
 _SUPERSAMPLE = 4

@@ -5,7 +5,7 @@ size = (640, 640)
 grey = dict(img=(114, 114, 114))
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="CachedMosaic", img_scale=size, pad_val=114.0, max_cached_images=40),
     dict(type="RandomResize", scale=(1280, 1280), ratio_range=(0.5, 2.0), keep_ratio=True),
@@ -17,7 +17,7 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 plain_train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomResize", scale=size, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=size),
@@ -27,7 +27,7 @@ plain_train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=size, keep_ratio=True),
     dict(type="Pad", size=size, pad_val=grey),
     dict(type="LoadAnnotations", with_bbox=True),
