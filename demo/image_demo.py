@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{file}: {len(found)} objects")
         for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
             print(f"    {name:20} {score:.2f}  " + " ".join(f"{side:.0f}" for side in box))
-    drawn = [found.draw() for found in results]
+    drawn = [found.draw(scale=max(1, 480 // min(found.size))) for found in results]
     try:
         save_image(drawn[0] if len(drawn) == 1 else contact_sheet(drawn), args.out)
     except OSError as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from toolkit.errors import UserError
@@ -83,11 +84,12 @@ class Detections:
             found.append(annotation)
         return found
 
-    def draw(self, image: np.ndarray | None = None) -> np.ndarray:
-        """The picture with boxes, masks and labels drawn, (height, width, 3) uint8 BGR.
+    def draw(self, image: np.ndarray | None = None, scale: int = 1) -> np.ndarray:
+        """The picture with boxes, masks and labels drawn, (height * scale, width * scale, 3) uint8 BGR.
 
         Args:
             image: what to draw on; None for the picture itself, read again from `path` where it was not kept.
+            scale: enlarge the picture so many times first, for labels that fit small pictures.
 
         Raises:
             UserError: there is no picture to draw on, or it has another size.
@@ -102,7 +104,11 @@ class Detections:
         if image.shape[:2] != tuple(self.size):
             raise UserError(f"draw: the picture is {image.shape[:2]}, the detections are of one of {self.size}")
         texts = [f"{name} {score:.0%}" for name, score in zip(self.names, self.scores, strict=True)]
-        return draw_boxes(image, self.boxes, self.labels, texts, self.masks)
+        if scale == 1:
+            return draw_boxes(image, self.boxes, self.labels, texts, self.masks)
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        masks = None if self.masks is None else self.masks.repeat(scale, 1).repeat(scale, 2)
+        return draw_boxes(image, self.boxes * scale, self.labels, texts, masks)
 
 
 def class_numbers(names: Iterable[str], classes: tuple[str, ...]) -> list[int]:

@@ -12,8 +12,6 @@ strategy = dict(
     model_wrapper=dict(
         type="MMFullyShardedDataParallel",
         use_orig_params=True,
-        auto_wrap_policy=dict(
-            type="torch.distributed.fsdp.wrap.size_based_auto_wrap_policy", min_num_params=1_000_000
-        ),
+        auto_wrap_policy=dict(type="torch.distributed.fsdp.wrap.size_based_auto_wrap_policy", min_num_params=1_000_000),
     ),
 )

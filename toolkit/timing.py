@@ -1,0 +1,120 @@
+"""What a network costs: parameters, multiply-adds, milliseconds, memory."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers in the parameters of `model`, each shared one once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(call: Callable[[], Any]) -> int:
+    """Multiply-adds of the convolutions, linear layers and matrix products that `call` runs.
+
+    Half of what torch's FlopCounterMode counts. Norms, activations, sampling and custom operators (deformable
+    convolution) count nothing; a deployed network's direct oneDNN and NNPACK kernels neither, so count before.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return counter.get_total_flops() // 2
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    device: torch.device,
+    warmup: int = 1,
+    on_round: Callable[[], None] = lambda: None,
+) -> dict[str, list[float]]:
+    """Wall-clock seconds of each call in each of `repeats` rounds.
+
+    A round runs every call once, so that a machine that slows down or gets other work does so to all alike.
+
+    Args:
+        calls: what to time, by name.
+        repeats: rounds that count.
+        device: waited for where it computes asynchronously.
+        warmup: rounds before, which do not count.
+        on_round: called after every round, those of `warmup` too.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(warmup + repeats):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            synchronize(device)
+            if number >= warmup:
+                seconds[name].append(time.perf_counter() - began)
+        on_round()
+    return seconds
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def ratio(seconds: list[float], base: list[float]) -> float:
+    """Median over the rounds of `interleaved` of one call's time over another's."""
+    return median(a / b for a, b in zip(seconds, base, strict=True))
+
+
+def deviation(outputs: Any, expected: Any) -> float:
+    """Largest difference of any tensor in `outputs` from `expected`, relative to that tensor's spread.
+
+    The spread is the largest distance from the tensor's mean, so that a large constant, such as a class bias, does not
+    hide a difference.
+    """
+    worst = 0.0
+    for a, b in zip(_tensors(outputs), _tensors(expected), strict=True):
+        spread = (b - b.mean()).abs().max().clamp(min=torch.finfo(b.dtype).tiny)
+        worst = max(worst, ((a - b).abs().max() / spread).item())
+    return worst
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+@contextmanager
+def memory_growth(device: torch.device) -> Iterator[list[float]]:
+    """Measure by how much the memory in use grows at most within the block; put into the yielded list, in MiB.
+
+    On a GPU, of what torch has allocated; on a CPU, of the process's resident memory, which tells something only in a
+    process that has not done the same before. Left empty where the system does not tell.
+    """
+    growth: list[float] = []
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield growth
+        growth.append((torch.cuda.max_memory_allocated(device) - before) / 2**20)
+        return
+    before_rss = _status("VmRSS")
+    if before_rss is not None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    yield growth
+    peak = _status("VmHWM")
+    if before_rss is not None and peak is not None:
+        growth.append((peak - before_rss) / 1024)
+
+
+def _status(key: str) -> int | None:
+    """KiB of `key` in Linux's account of this process."""
+    try:
+        found = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) if found else None
