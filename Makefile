@@ -18,7 +18,7 @@ demo: .venv/installed
 	$(BIN)/python data/make_shapes.py $(DEMO)/shapes --train 500 --val 60 --size 192 --force
 	$(BIN)/python tools/train.py detection/yolo_ms_demo_shapes --work-dir $(DEMO)/train --force
 	$(BIN)/python tools/test.py detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth --work-dir $(DEMO)/test
-	$(BIN)/python demo/image_demo.py $(DEMO)/shapes/val detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth -o $(DEMO)/detection.png
+	$(BIN)/python demo/image_demo.py $(DEMO)/shapes/val detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth --count 12 --score-thr 0.4 -o $(DEMO)/detection.png
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -32,9 +32,10 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{file}: {len(found)} objects")
         for name, score, box in zip(found.names, found.scores, found.boxes, strict=True):
             print(f"    {name:20} {score:.2f}  " + " ".join(f"{side:.0f}" for side in box))
-    drawn = [found.draw(scale=max(1, 480 // min(found.size))) for found in results]
+    sheet = len(results) > 1
+    drawn = [found.draw(scale=max(1, 480 // min(found.size)) if sheet else 1) for found in results]
     try:
-        save_image(drawn[0] if len(drawn) == 1 else contact_sheet(drawn), args.out)
+        save_image(contact_sheet(drawn) if sheet else drawn[0], args.out)
     except OSError as error:
         raise UserError(f"cannot write {args.out}: {error.strerror}") from None
     print(f"{len(drawn)} pictures drawn in {args.out}")

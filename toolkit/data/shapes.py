@@ -5,8 +5,8 @@ checks, dots), rotation, stretch and size (diameters 1:12) say nothing about the
 picture; curved lines and soft blobs, which are not labelled, lie under them; light, shadow, blur and noise go over all.
 
 What is labelled is what can be seen: a mask holds the pixels of which the shape covers at least half and which no
-later shape covers, and a box is the extent of that mask. A place that would leave any shape less than two thirds of
-its area in sight is not taken, so nothing drawn goes unlabelled.
+later shape covers, and a box is the extent of that mask. A place that would leave any shape less than half of its
+area in sight is not taken, so nothing drawn goes unlabelled.
 
 The set is made from its seed alone, byte for byte (with one release of NumPy and OpenCV), and a picture does not
 depend on how many others there are.
@@ -25,9 +25,9 @@ from tqdm import tqdm
 from toolkit.errors import UserError
 
 CLASSES = ("circle", "triangle", "square", "star", "ring")
-LARGEST = 0.8  # diameter of the largest shape as a part of the picture's side
+LARGEST = 0.72  # diameter of the largest shape as a part of the picture's side
 SCALE_RANGE = 12  # largest diameter over smallest
-MIN_VISIBLE = 2 / 3
+MIN_VISIBLE = 1 / 2
 _SUPERSAMPLE = 4
 _SPLIT_SEED = {"train": 0, "val": 1}
 _CC0 = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
@@ -60,7 +60,7 @@ def make_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[
     _draw_distractors(rng, canvas)
     shadow = rng.uniform(0.15, 0.45) if rng.random() < 0.6 else 0.0
     shapes: list[Shape] = []
-    for _ in range(rng.integers(3, 9)):
+    for _ in range(rng.integers(4, 13)):
         _add_shape(rng, canvas, shapes, shadow)
     return _photograph(rng, canvas), shapes
 
