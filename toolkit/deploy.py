@@ -135,7 +135,7 @@ def _fold_norms(parent: nn.Module) -> None:
             continue
         conv, norm = pair
         parent.set_submodule(conv, fuse_conv_bn_eval(modules[conv], modules[norm]))
-        parent.set_submodule(norm, nn.Identity())
+        parent.set_submodule(norm, nn.Identity().eval())
 
 
 def _foldable_pair(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, str] | None:

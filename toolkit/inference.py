@@ -42,6 +42,7 @@ def load_model(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     unsafe: bool = False,
+    deploy: bool = False,
 ) -> "Detector":
     """A model ready to predict.
 
@@ -51,6 +52,7 @@ def load_model(
         checkpoint: ours or the authors' own. None with a config: random weights, for timing and tests.
         device: "cpu", "cuda", "cuda:1", "mps"; None for a GPU where there is one.
         unsafe: let checkpoints with code in them through; see `toolkit.checkpoint.load_checkpoint`.
+        deploy: bring the network into its faster inference form; see `toolkit.deploy.deploy`.
 
     Raises:
         UserError: the config or the checkpoint cannot be used, they do not fit each other, or there is no such device.
@@ -65,7 +67,13 @@ def load_model(
     network = _build(config)
     meta = load_into(network, checkpoint, unsafe).meta if checkpoint is not None else {}
     classes = class_names(config, meta, network, checkpoint)
-    return _task_class(network)(network.to(place).eval().requires_grad_(False), config, classes)
+    task_class = _task_class(network)
+    network = network.to(place).eval().requires_grad_(False)
+    if deploy:
+        from toolkit.deploy import deploy as deployed
+
+        network = deployed(network)
+    return task_class(network, config, classes)
 
 
 def _is_checkpoint(path: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about four minutes.
+"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about six minutes.
 
     python data/make_shapes.py demo/out/shapes --train 500 --val 60 --size 192
     python tools/train.py detection/yolo_ms_demo_shapes
@@ -47,7 +47,6 @@ val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
-auto_scale_lr = dict(base_batch_size=6)
 auto_scale_lr = dict(base_batch_size=6)
 custom_hooks = [
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=50, update_buffers=True, priority=49)

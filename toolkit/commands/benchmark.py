@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 EXAMPLES = """examples:
-  python tools/benchmark.py detection -o out
+  python tools/benchmark.py detection
   python tools/benchmark.py detection yolo_ms_300e_coco mmdet::yolox/yolox_s_8xb8-300e_coco.py -o out --threads 2
   python tools/benchmark.py detection --size 320 --repeats 30 --skip-compile -o out --force
 """
 
 DETECTION_EXAMPLES = """examples:
-  python tools/benchmark.py detection -o out
+  python tools/benchmark.py detection
   python tools/benchmark.py detection my_config.py yolo_ms_s_300e_coco --device cuda --size 1280 -o out
 
 Without CONFIG: YOLO-MS-XS and -S, YOLOv8-MS-N, and mmdet's RTMDet-tiny. Weights are random, for time does not depend on
@@ -62,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     detection.add_argument("configs", nargs="*", metavar="CONFIG", help="config files or shipped names")
-    detection.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    detection.add_argument(
+        "-o", "--out", type=Path, default=Path("work_dirs/benchmark"), help="folder for results (default: %(default)s)"
+    )
     detection.add_argument("--size", type=int, default=640, help="side of the picture in pixels (default: 640)")
     detection.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     detection.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
@@ -242,8 +244,11 @@ def measure(config: str, args: argparse.Namespace, device: "torch.device", progr
 
 def compile_model(model: "nn.Module", call: Callable[["nn.Module"], Any], progress: Any) -> "nn.Module | None":
     """`model` compiled with its weights frozen in, or None, with the reason on stderr, where that cannot be done."""
+    import logging
+
     import torch
 
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA's tools without a GPU
     compiled = torch.compile(model, options={"freezing": True})
     try:
         call(compiled)

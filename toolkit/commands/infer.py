@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", help="only these classes, separated by commas")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: a GPU where there is one)")
+    parser.add_argument("--deploy", action="store_true", help="fold batch norms first: faster, the same results")
     parser.add_argument("--no-draw", action="store_true", help="write only predictions.json")
     parser.add_argument(
         "--unsafe-checkpoint", action="store_true", help="load a checkpoint with code; trusted files only"
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 def _load(config: str, checkpoint: str | None, args: argparse.Namespace) -> "Detector":
     from toolkit.inference import load_model
 
-    return load_model(config, checkpoint, args.device, args.unsafe_checkpoint)
+    return load_model(config, checkpoint, args.device, args.unsafe_checkpoint, args.deploy)
 
 
 def _chosen(classes: str | None, model: "Detector") -> list[str] | None:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def add_defaults(cfg: Config, seed: int | None) -> None:
         backends.append(dict(type="TensorboardVisBackend"))
     cfg.visualizer = dict(visualizer, vis_backends=backends)
     cfg.env_cfg = dict(cfg.get("env_cfg") or dict(dist_cfg=dict(backend="nccl")))
+    # mmengine keeps loggers and visualizers by this name, which two runs begun in one second would share
+    cfg.setdefault("experiment_name", f"{Path(cfg.filename or 'run').stem}_{uuid.uuid4().hex[:8]}")
     randomness = dict(cfg.get("randomness") or {})
     if seed is not None:
         randomness["seed"] = seed
