@@ -1,4 +1,4 @@
-"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about six minutes.
+"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about seven minutes.
 
     python data/make_shapes.py demo/out/shapes --train 500 --val 60 --size 192
     python tools/train.py detection/yolo_ms_demo_shapes
