@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -75,12 +76,15 @@ def own_set(tiny_set: Path, tiny_config: Path, tmp_path: Path) -> tuple[Path, Pa
     return root, config
 
 
-@pytest.fixture
-def disk_full() -> Iterator[Callable[[int], None]]:
-    """Let no file grow beyond a number of bytes, as on a full disk."""
+@contextmanager
+def disk_full(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes, as on a full disk (pytest's own log must be written outside of it)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Code:
@@ -379,14 +383,14 @@ def test_boxes_of_no_size_are_left_out(own_set: tuple, tmp_path: Path):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(
-    trained: Path, tiny_config: Path, tmp_path: Path, capfd: pytest.CaptureFixture, disk_full: Callable
+    trained: Path, tiny_config: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ):
     work_dir = tmp_path / "work"
     work_dir.mkdir()
     before = shutil.copy(trained, work_dir / "epoch_1.pth").read_bytes()
     (work_dir / "last_checkpoint").write_text(str(work_dir / "epoch_1.pth"))
-    disk_full(len(before) // 2)
-    code = run("train", [str(tiny_config), "--work-dir", str(work_dir), "--resume"])
+    with disk_full(len(before) // 2):
+        code = run("train", [str(tiny_config), "--work-dir", str(work_dir), "--resume"])
     text = capfd.readouterr().err
     assert code == 2
     assert text == f"error: cannot write {work_dir}/epoch_2.pth: File too large\n"
@@ -400,7 +404,6 @@ def test_a_full_disk_leaves_no_half_results(
     trained: Path,
     tiny_set: Path,
     tmp_path: Path,
-    disk_full: Callable,
     capfd: pytest.CaptureFixture,
 ):
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
@@ -408,9 +411,9 @@ def test_a_full_disk_leaves_no_half_results(
     for _ in range(10):
         writer.write(noise.integers(0, 255, (240, 320, 3), dtype=np.uint8))
     writer.release()
-    disk_full(5000)
-    assert "File too large" in refused("infer", trained, tiny_set / "val")
-    assert run("infer", [str(trained), str(tmp_path / "clip.avi"), "-o", str(tmp_path / "out")]) == 2
+    with disk_full(5000):
+        assert "File too large" in refused("infer", trained, tiny_set / "val")
+        assert run("infer", [str(trained), str(tmp_path / "clip.avi"), "-o", str(tmp_path / "out")]) == 2
     assert "error: cannot write the video" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
