@@ -1,4 +1,4 @@
-"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about seven minutes.
+"""A narrow YOLO-MS on the synthetic shapes of data/make_shapes.py: what `make demo` trains, in about five minutes.
 
     python data/make_shapes.py demo/out/shapes --train 500 --val 60 --size 192
     python tools/train.py detection/yolo_ms_demo_shapes
@@ -16,7 +16,7 @@ _base_ = [
 data_root = "demo/out/shapes/"
 classes = ("circle", "triangle", "square", "star", "ring")
 size = (192, 192)
-max_epochs = 18
+max_epochs = 12
 widen_factor = 0.25
 
 model = dict(
@@ -46,12 +46,12 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "val.json")
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
+optim_wrapper = dict(optimizer=dict(lr=3e-3), clip_grad=dict(max_norm=5))
 auto_scale_lr = dict(base_batch_size=6)
 custom_hooks = [
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=50, update_buffers=True, priority=49)
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=18)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from toolkit.cli import run
+from toolkit.engine.runner import merge_equal_groups
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -209,3 +210,23 @@ def test_progress_line_has_rate_and_time_left(tiny_config: Path, tmp_path: Path,
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     rate = float(lines[0].split(" it/s")[0].split()[-1])
     assert 4 / took < rate < 1000
+
+
+def test_parameters_with_equal_options_share_a_group_and_learn_the_same() -> None:
+    def steps(merge: bool) -> tuple[int, list[torch.Tensor]]:
+        torch.manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.randn(3)) for _ in range(4)]
+        decays = (0.0, 0.5, 0.0, 0.5)
+        groups = [{"params": [p], "weight_decay": decay} for p, decay in zip(parameters, decays, strict=True)]
+        optimizer = torch.optim.AdamW(groups, lr=0.1)
+        if merge:
+            merge_equal_groups(optimizer)
+        for _ in range(3):
+            sum((p**3).sum() for p in parameters).backward()
+            optimizer.step()
+        return len(optimizer.param_groups), [p.detach() for p in parameters]
+
+    count, plain = steps(merge=False)
+    merged_count, merged = steps(merge=True)
+    assert (count, merged_count) == (4, 2)
+    assert all(torch.equal(a, b) for a, b in zip(plain, merged, strict=True))

@@ -5,8 +5,8 @@ checks, dots), rotation, stretch and size (diameters 1:12) say nothing about the
 picture; curved lines and soft blobs, which are not labelled, lie under them; light, shadow, blur and noise go over all.
 
 What is labelled is what can be seen: a mask holds the pixels of which the shape covers at least half and which no
-later shape covers, and a box is the extent of that mask. A place that would leave any shape less than half of its
-area in sight is not taken, so nothing drawn goes unlabelled.
+later shape covers, and a box is the extent of that mask. A place that would leave any shape less than three quarters
+of its area in sight is not taken, so nothing drawn goes unlabelled.
 
 The set is made from its seed alone, byte for byte (with one release of NumPy and OpenCV), and a picture does not
 depend on how many others there are.
@@ -25,9 +25,9 @@ from tqdm import tqdm
 from toolkit.errors import UserError
 
 CLASSES = ("circle", "triangle", "square", "star", "ring")
-LARGEST = 0.72  # diameter of the largest shape as a part of the picture's side
+LARGEST = 0.8  # diameter of the largest shape as a part of the picture's side
 SCALE_RANGE = 12  # largest diameter over smallest
-MIN_VISIBLE = 1 / 2
+MIN_VISIBLE = 3 / 4
 _SUPERSAMPLE = 4
 _SPLIT_SEED = {"train": 0, "val": 1}
 _CC0 = {"id": 1, "name": "CC0 1.0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}
@@ -238,7 +238,7 @@ def _add_shape(rng: np.random.Generator, canvas: np.ndarray, shapes: list[Shape]
     for _ in range(20):
         label = int(rng.integers(len(CLASSES)))
         # log-uniform over the range, but fewer towards its ends
-        diameter = LARGEST * size * SCALE_RANGE ** (rng.beta(1.8, 1.8) - 1)
+        diameter = LARGEST * size * SCALE_RANGE ** (rng.beta(3, 3) - 1)
         cover, corner, area = _cover(rng, label, diameter, rng.uniform(0.03, 0.97, 2) * size)
         alpha = _paste(cover, corner, size)
         mask = alpha >= 0.5
@@ -356,6 +356,6 @@ def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     light = 1 + _noise(rng, size, cells=2, amplitude=0.1, channels=1)
     picture = canvas * np.clip(light, 0.6, 1.4) * rng.uniform(0.85, 1.15)
     if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0))
-    picture += rng.normal(0, rng.uniform(1, 8), picture.shape)
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.0) * size / 320)
+    picture += rng.normal(0, rng.uniform(1, 6), picture.shape)
     return np.clip(np.round(picture), 0, 255).astype(np.uint8)

@@ -54,6 +54,19 @@ def check_optimizer(optimizer: torch.optim.Optimizer | None) -> None:
         raise ValueError(f"{type(optimizer).__name__} needs {', '.join(sorted(lacking))}")
 
 
+def merge_equal_groups(optimizer: torch.optim.Optimizer) -> None:
+    """Make one group of all parameters with equal options; mmengine makes one of each, which costs a call a step."""
+    merged: list[dict] = []
+    for group in optimizer.param_groups:
+        parameters = group.pop("params")
+        same = next((other for other in merged if {**other, "params": None} == {**group, "params": None}), None)
+        if same is None:
+            merged.append({"params": parameters, **group})
+        else:
+            same["params"] += parameters
+    optimizer.param_groups[:] = merged
+
+
 class QuietEvaluator(Evaluator):
     """An `Evaluator` that keeps what metrics print (pycocotools' progress and table) off the screen."""
 
@@ -87,6 +100,12 @@ class ToolkitRunner(Runner):
             return super().wrap_model(model_wrapper_cfg, model)
         unused = self.cfg.get("find_unused_parameters", False)
         return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        built = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(optim_wrapper, dict) and isinstance(getattr(built, "optimizer", None), torch.optim.Optimizer):
+            merge_equal_groups(built.optimizer)
+        return built
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         if isinstance(evaluator, dict):

@@ -3,7 +3,7 @@
 optim_wrapper = dict(
     type="BFloat16OptimWrapper",
     only_where_fast=True,
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0, bypass_duplicate=True),
 )
 auto_scale_lr = dict(base_batch_size=8)
