@@ -35,7 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.out and args.out.exists() and not args.force:
         raise UserError(f"{args.out}: exists already; --force overwrites it")
-    from toolkit.engine.setup import add_defaults, build_runner, choose_device, make_work_dir, move_data_root
+    from toolkit.engine.setup import (
+        add_defaults,
+        build_runner,
+        choose_device,
+        end_processes,
+        make_work_dir,
+        move_data_root,
+    )
 
     choose_device(args.device)
     from toolkit.checkpoint import load_into, write_whole
@@ -63,6 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         loaded = load_into(model, args.checkpoint, unsafe=args.unsafe_checkpoint)
         check_class_names(args.checkpoint, loaded.meta, runner.test_loop.dataloader.dataset)
         metrics = runner.test()
+        end_processes()
     if args.out:
         write_whole((json.dumps(metrics, indent=2) + "\n").encode(), args.out)
     return 0

@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         add_defaults,
         build_runner,
         choose_device,
+        end_processes,
         make_work_dir,
         move_data_root,
         use_bfloat16,
@@ -82,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         if outdated:
             runner.register_hook(dict(type="RemoveHook", paths=outdated))
         runner.train()
+        end_processes()
     return 0
 
 

@@ -131,6 +131,15 @@ def adapt_strategy(cfg: Config) -> None:
         cfg.strategy.setdefault("model_wrapper", dict(type="MMFullyShardedDataParallel"))["device_id"] = "cpu"
 
 
+def end_processes() -> None:
+    """Wait for the other processes of the run and part from them: a connection left to the exit can abort it."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def build_runner(cfg: Config, unsafe: bool = False) -> Any:
     """The Runner of `cfg`: `ToolkitRunner`, or mmengine's `FlexibleRunner` where the configuration names it.
 
