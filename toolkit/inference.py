@@ -1,4 +1,4 @@
-"""Trained models as functions from pictures to typed results.
+"""Trained models as functions from pictures or recordings to typed results.
 
 from toolkit import load_model
 
@@ -26,11 +26,14 @@ from toolkit.config import (
     config_from_text,
     load_config,
     load_scope,
+    set_scope,
 )
 from toolkit.data.pipeline import tested_dataset
 from toolkit.errors import UserError
+from toolkit.published.weights import state_dict_of
 
 if TYPE_CHECKING:
+    from toolkit.audio.inferencer import AudioProcessor
     from toolkit.detection.inferencer import Detector
 
 # By the base class of the built network: the module and the class that wrap it.
@@ -43,7 +46,7 @@ def load_model(
     device: str | None = None,
     unsafe: bool = False,
     deploy: bool = False,
-) -> "Detector":
+) -> "Detector | AudioProcessor":
     """A model ready to predict.
 
     Args:
@@ -58,13 +61,15 @@ def load_model(
         UserError: the config or the checkpoint cannot be used, they do not fit each other, or there is no such device.
     """
     place = find_device(device)
-    if checkpoint is None and _is_checkpoint(config_or_name):
+    if checkpoint is None and is_checkpoint(config_or_name):
         checkpoint = config_or_name
         config = config_of_checkpoint(checkpoint, unsafe)
     else:
         config = load_config(config_or_name)
-    load_scope(config)
+    _load_scope(config)
     network = _build(config)
+    if _audio_network(network) is not None:
+        return _audio_processor(network, config, checkpoint, place, unsafe)
     meta = load_into(network, checkpoint, unsafe).meta if checkpoint is not None else {}
     classes = class_names(config, meta, network, checkpoint)
     task_class = _task_class(network)
@@ -76,7 +81,8 @@ def load_model(
     return task_class(network, config, classes)
 
 
-def _is_checkpoint(path: str | Path) -> bool:
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether `path` is the name of a checkpoint rather than of a config."""
     path = Path(path).expanduser()
     return path.suffix in CHECKPOINT_ENDINGS or (path.is_file() and path.suffix not in FORMATS)
 
@@ -108,10 +114,20 @@ def config_of_checkpoint(path: str | Path, unsafe: bool = False) -> Config:
     if not isinstance(text, str) or "model" not in text:
         raise UserError(f"{path} carries no config; give the config before it")
     config = config_from_text(text, path)
-    load_scope(config)
+    _load_scope(config)
     for part in ("model", *(key for key in ("test_dataloader", "val_dataloader") if key in config)):
         check_types(config[part], path, part)
     return config
+
+
+def _load_scope(config: Config) -> None:
+    """`load_scope`, except for the toolkit's own audio networks: they need none of the libraries, slow to import."""
+    kind = config.get("model", {}).get("type")
+    own = isinstance(kind, str) and kind in MODELS.module_dict and MODELS.module_dict[kind].__module__
+    if own and own.startswith("toolkit.audio."):
+        set_scope("mmengine")
+    else:
+        load_scope(config)
 
 
 def _build(config: Config) -> nn.Module:
@@ -127,6 +143,25 @@ def _task_class(network: nn.Module) -> Any:
             module, name = TASKS[base.__name__]
             return getattr(import_module(module), name)
     raise UserError(f"model.type: {type(network).__name__} has no inference here; supported are {', '.join(TASKS)}")
+
+
+def _audio_network(network: nn.Module) -> nn.Module | None:
+    """The network itself or the one in an `AudioModel`, if it maps recordings to recordings."""
+    inner = getattr(network, "network", network)
+    return inner if all(hasattr(inner, name) for name in ("sample_rate", "inputs", "outputs")) else None
+
+
+def _audio_processor(
+    model: nn.Module, config: Config, checkpoint: str | Path | None, place: torch.device, unsafe: bool
+) -> "AudioProcessor":
+    from toolkit.audio.inferencer import AudioProcessor
+
+    network = _audio_network(model)
+    if checkpoint is not None:
+        keys = state_dict_of(load_checkpoint(checkpoint, unsafe), checkpoint)
+        trained = any(key.startswith("network.") for key in keys)  # published weights are those of the network alone
+        load_into(model if trained else network, checkpoint, unsafe)
+    return AudioProcessor(network.to(place).eval().requires_grad_(False), config)
 
 
 def count_classes(network: nn.Module) -> int | None:

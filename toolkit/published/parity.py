@@ -136,6 +136,8 @@ def published_state(facts: Mapping) -> dict[str, torch.Tensor]:
 
 def fill(model: torch.nn.Module, facts: Mapping) -> list[str]:
     """Load the published state of a case into our model as a user would; the problems."""
+    if not facts["state"]:  # a part without weights
+        return [f"missing {key}" for key in model.state_dict()]
     converted = convert(published_state(facts), model)
     if converted.unexpected or converted.mismatched:
         return converted.problems()

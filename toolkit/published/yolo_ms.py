@@ -100,15 +100,16 @@ def _head(facts: Mapping, slope: float) -> dict:
 def build_detector(facts: Mapping) -> Built:
     """Backbone, neck and head without preprocessing, with all their raw outputs."""
     from mmdet.registry import MODELS
+    from mmengine.registry import DefaultScope
 
-    model = MODELS.build(
-        dict(
-            type="SingleStageDetector",
-            backbone=_backbone(facts["backbone"]),
-            neck=_neck(facts["neck"]),
-            bbox_head=_head(facts["bbox_head"], facts.get("leaky_relu_slope", 0.01)),
-        )
+    detector = dict(
+        type="SingleStageDetector",
+        backbone=_backbone(facts["backbone"]),
+        neck=_neck(facts["neck"]),
+        bbox_head=_head(facts["bbox_head"], facts.get("leaky_relu_slope", 0.01)),
     )
+    with DefaultScope.overwrite_default_scope("mmdet"):  # whatever a model built before has left
+        model = MODELS.build(detector)
     return Built(model, detector_outputs)
 
 
