@@ -1,4 +1,4 @@
-"""D3NetAEC of the package: 8 kHz, causal, 32 ms; trained in a quarter of an hour on one core.
+"""D3NetAEC of the package: 8 kHz, causal, 32 ms; trained in about a quarter of an hour on a free core.
 
     ln -s ... data/echo/speech_mix data/echo/spoken_digits data/echo/noise    (see data/README.md)
     python tools/train.py audio/d3net_aec_small_8k

@@ -173,12 +173,6 @@ def to_parts(spectra: Tensor) -> Tensor:
     return torch.cat((spectra.real, spectra.imag), 1)
 
 
-def to_complex(parts: Tensor) -> Tensor:
-    """(B, 2 C, F, N) real -> (B, C, F, N) complex."""
-    real, imag = parts.chunk(2, 1)
-    return torch.complex(real.contiguous(), imag.contiguous())
-
-
 class Matching(nn.Module):
     """Bring past frames of a reference to the level and phase that they have in a microphone's spectrum.
 

@@ -80,8 +80,7 @@ def joint_attention(
     summary = sum(k.transpose(1, 2) @ value for k, value in zip(groups[3], values, strict=True)) / lin_k.shape[1]
     for q, wide_q, k, value in zip(*groups[:3], values, strict=True):
         weights = (q @ k.transpose(1, 2) / group_size).relu().square()
-        # one product for both sums
-        yield torch.cat((weights, wide_q), -1) @ torch.cat((value, summary.to(value)), 1)
+        yield torch.baddbmm(wide_q @ summary, weights, value)
 
 
 class ScaleNorm(nn.Module):
