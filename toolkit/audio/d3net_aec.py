@@ -24,7 +24,7 @@ with the complex M, M', W_k from the network, M and M' with tanh on both parts. 
 bin, an alignment: nothing is adapted to what is left over, and what is subtracted is up to the masks.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from toolkit.audio.spectral import SpectralModel
+from toolkit.modules.conv.multidilated import densely_connected
 
 COMPRESSION = 0.3
 TINY = 1e-8  # power of a bin
@@ -88,26 +89,6 @@ class PseudoComplexConv(nn.Conv2d):
     def forward(self, x: Tensor, past: Past) -> Tensor:  # (B, C_in, F, N) -> (B, C_out, F, N)
         frames = self.dilation[1] * (self.kernel_size[1] - 1)
         return super().forward(past.before(x, frames) if frames else x)
-
-
-def densely_connected(x: Tensor, stages: int, width: int, stage: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """The last of several stages of which each takes in all before it.
-
-    Stage i gives what it adds to each of the stages after it, so that no channels have to be put together; the last
-    one gives the result.
-
-    Args:
-        x: (B, C, F, N), what stage 0 takes.
-        stages: their number.
-        width: channels of what the other stages take, and of the result.
-        stage: (i, input) -> (B, width * (stages - i), F, N), in the order of the stages that it goes to.
-    """
-    sums: list[Tensor] = []  # of what has come so far for the stages ahead
-    for i in range(stages):
-        parts = stage(i, x).split(width, 1)
-        sums = [old + new for old, new in zip(sums[1:], parts, strict=True)] if sums else list(parts)
-        x = sums[0]
-    return x
 
 
 class PseudoComplexD2(nn.Module):
