@@ -260,11 +260,11 @@ def _check_metrics(jobs: list[Job], args: argparse.Namespace) -> None:
     """See to it, before the work, that its results can be measured."""
     from toolkit.audio.scores import need
 
-    need("pesq")
-    need("pystoi")
     missing = next((path for job in jobs for path in _cleans(job, args) if not path.is_file()), None)
     if missing is not None:
         raise UserError(f"--metrics: {missing} does not exist")
+    need("pesq")
+    need("pystoi")
 
 
 def _cleans(job: Job, args: argparse.Namespace) -> list[Path]:
