@@ -1,4 +1,4 @@
-"""BandGRU, the denoiser in the package: 16 kHz, causal, 32 ms; trained in an hour on one core.
+"""BandGRU, the denoiser in the package: 16 kHz, causal, 64 ms; trained in 80 minutes on one core.
 
     python data/make_tts_speech.py data/denoising/speech_tts
     ln -s ... data/denoising/speech_mix data/denoising/spoken_digits data/denoising/noise    (see data/README.md)
@@ -12,7 +12,7 @@ _base_ = ["../_base_/default_runtime.py"]
 
 data_root = "data/denoising/"
 sample_rate = 16000
-max_epochs = 14
+max_epochs = 44
 
 speech_mix = dict(path=data_root + "speech_mix", only="_source")
 spoken_digits = dict(path=data_root + "spoken_digits", speaker="_([a-z]+)_")
@@ -21,7 +21,16 @@ kept_items, kept_noises = "item2[4578]_", "city|exercise_bike"
 
 model = dict(
     type="AudioModel",
-    network=dict(type="BandGRU", channels=(24, 32, 40, 40), hidden=192, layers=2, taps=3, sample_rate=sample_rate),
+    network=dict(
+        type="BandGRU",
+        channels=(16, 24, 32, 40, 48),
+        hidden=192,
+        layers=2,
+        taps=3,
+        window_size=1024,
+        hop_size=512,
+        sample_rate=sample_rate,
+    ),
     loss=[
         dict(type="SISDRLoss", limit=25.0),
         dict(type="CompressedSpectrumLoss", window_sizes=(512,), loss_weight=10.0),
@@ -46,7 +55,7 @@ train_dataloader = dict(
         sample_rate=sample_rate,
         snr=(-10.0, 18.0),
         synthetic=0.55,
-        babble=0.07,
+        babble=0.1,
         clean=0.14,
         rooms=0.35,
         rumble=0.8,
@@ -87,7 +96,7 @@ auto_scale_lr = dict(base_batch_size=8)
 custom_hooks = [
     dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.002, gamma=100, update_buffers=True, priority=49)
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=4)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 param_scheduler = [
@@ -95,9 +104,9 @@ param_scheduler = [
     dict(
         type="CosineAnnealingLR",
         eta_min=1e-5,
-        begin=max_epochs - 4,
+        begin=max_epochs // 2,
         end=max_epochs,
-        T_max=4,
+        T_max=max_epochs // 2,
         by_epoch=True,
         convert_to_iter_based=True,
     ),

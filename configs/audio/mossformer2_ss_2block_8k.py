@@ -12,7 +12,7 @@ _base_ = ["../_base_/default_runtime.py"]
 data_root = "data/speech_mix/"
 sample_rate = 8000
 kept_items = "item2[4578]_"
-max_epochs = 28
+max_epochs = 32
 
 model = dict(
     type="AudioModel",

@@ -85,6 +85,24 @@ def test_depthwise_is_a_grouped_convolution(dilation, frames):
     torch.testing.assert_close(moss.depthwise(x, weight, dilation), want.transpose(1, 2), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_gradients_of_depthwise(dilation):
+    x = torch.randn(2, 9, 3, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(3, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, weight: moss.depthwise(x, weight, dilation), (x, weight))
+
+
+def test_depthwise_trains_in_bfloat16():
+    x = torch.randn(2, 40, 8)
+    grads = []
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = torch.ones(8, 5, requires_grad=True)
+        moss.depthwise(x.to(dtype), weight).square().mean().backward()
+        grads.append(weight.grad)
+    assert grads[1].dtype == torch.float32
+    torch.testing.assert_close(*grads, rtol=0.05, atol=0.02)
+
+
 def test_memory_reads_neighbouring_channels_of_the_maps():
     conv = moss.MemoryConv(4, 5, several=2)
     x = torch.randn(1, 20, 8)

@@ -456,7 +456,7 @@ class SpeechInNoise:
         return fft.irfft(fft.rfft(signal, self.padded) * gains, self.padded)[: self.size]
 
     def _speech(self, rng: np.random.Generator) -> np.ndarray:
-        speed = float(np.clip(rng.normal(1.05, 0.17), 0.75, 1.5))
+        speed = float(np.clip(rng.normal(1.0, 0.17), 0.7, 1.5))
         speech, rate = self.source.utterance(rng, self.source.speaker(rng), self.seconds, self.sample_rate, speed)
         if rate < self.sample_rate and rng.random() < 0.8:
             speech = band_extended(rng, speech, min(rate * speed, self.sample_rate) / 2, self.sample_rate)

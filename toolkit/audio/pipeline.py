@@ -116,6 +116,7 @@ class WindowStage:
     def __init__(self, network: nn.Module, channels: int):
         self._network, windows = network, getattr(network, "windows", None) or DEFAULT_WINDOWS
         rate, inputs, outputs = network.sample_rate, len(network.inputs), len(network.outputs)
+        self._least = round(windows.least * rate)
         if outputs > 1 and windows.window < SPEAKERS.window:
             windows = SPEAKERS
         self._window, self._stride = round(windows.window * rate), round(windows.stride * rate)
@@ -177,7 +178,7 @@ class WindowStage:
     def _run(self, signals: np.ndarray) -> np.ndarray:
         """(I, n) -> (S, n)."""
         length = signals.shape[1]
-        padded = torch.from_numpy(np.pad(signals, ((0, 0), (0, max(0, self._window - length)))))
+        padded = torch.from_numpy(np.pad(signals, ((0, 0), (0, max(0, self._least - length)))))
         device = next((weight.device for weight in self._network.parameters()), torch.device("cpu"))
         estimate = self._network(*padded[:, None].to(device))[0]
         return estimate[:, :length].float().cpu().numpy()

@@ -5,6 +5,7 @@ Every function draws from the generator that it is given. Noises are (T,) float3
 
 import numpy as np
 from scipy import fft
+from scipy.signal import oaconvolve
 
 SPEED_OF_SOUND = 343.0  # m / s
 LEAD = 8  # samples of a response before the direct sound's peak
@@ -52,7 +53,7 @@ def envelope(rng: np.random.Generator, length: int, rate: int, speed: float, spr
 
 
 def rumble(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
-    """What most recordings have below the voice: thumps, movements of the building, drift, 5 to 90 Hz."""
+    """What most recordings have below the voice: thumps, movements of the building, drift, mains hum, 5 to 120 Hz."""
     size = fft.next_fast_len(length, real=True)
     count = int(rng.uniform(5, 90) * size / rate) + 1
     spectrum = np.zeros(size // 2 + 1, np.complex64)
@@ -60,7 +61,11 @@ def rumble(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
         0, 1
     )
     steady = fft.irfft(spectrum, size)[:length]
-    return unit(steady * envelope(rng, length, rate, 2 ** rng.uniform(-2, 3), rng.uniform(0, 15)))
+    moving = unit(steady * envelope(rng, length, rate, 2 ** rng.uniform(-2, 3), rng.uniform(0, 15)))
+    if rng.random() < 0.3:
+        tone = np.sin(2 * np.pi * rng.choice((50, 60, 100, 120)) * np.arange(length) / rate + rng.uniform(0, 6.3))
+        moving = unit(moving + 10 ** rng.uniform(-0.7, 0.5) * tone)
+    return moving
 
 
 def moving_noise(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
@@ -78,7 +83,7 @@ def hum(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     """Harmonics of a slowly drifting tone, as of motors, fans and mains."""
     base = 2 ** rng.uniform(np.log2(30), np.log2(500))
     time = np.arange(length) / rate
-    drift = smooth_curve(rng, np.linspace(0, 1, length), max(2, int(time[-1] * 2)), rng.choice([0.0, 0.003, 0.03]))
+    drift = smooth_curve(rng, np.linspace(0, 1, length), max(2, int(time[-1] * 2)), rng.choice([0.0, 0.003, 0.03, 0.1]))
     phase = 2 * np.pi * np.cumsum(base * (1 + drift)) / rate
     count = min(int(rng.integers(2, 30)), int(0.45 * rate / base))
     turn = np.exp(1j * phase).astype(np.complex64)
@@ -104,7 +109,7 @@ def impacts(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
                 sound += rng.uniform(0.2, 1) * np.exp(-time / decay) * np.sin(2 * np.pi * frequency * time)
         sound += rng.uniform(0, 2) * rng.standard_normal(ring) * np.exp(-time / 2 ** rng.uniform(-10, -5))
         kinds.append(sound)
-    each_second = 2 ** rng.uniform(-0.5, 6)
+    each_second = 2 ** rng.uniform(-0.5, 7.5)
     count = max(1, rng.poisson(each_second * length / rate))
     if rng.random() < 0.3:
         starts = (np.arange(count) / each_second + rng.normal(0, 0.01, count)) * rate
@@ -138,6 +143,26 @@ def calls(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     return unit(signal)
 
 
+def horns(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
+    """Chords of one to three steady tones rich in harmonics, with pauses: car horns, whistles of trains, reversing."""
+    chord = 2 ** rng.uniform(np.log2(150), np.log2(1500)) * np.array((1, rng.uniform(1.1, 1.5), rng.uniform(1.5, 2.1)))
+    chord = chord[: rng.integers(1, 4)]
+    time = np.arange(length) / rate
+    tilt, resonance, glide = rng.uniform(-9, -1), rng.uniform(300, 3000), rng.choice((0, 0, 0.03)) * rng.normal()
+    sound = np.zeros(length)
+    for base in chord:
+        for k in range(1, min(25, int(0.45 * rate / base)) + 1):
+            level = tilt * np.log2(k) - 6 * abs(np.log2(k * base / resonance)) + rng.normal(0, 4)
+            turns = k * base * (time + glide * time**2 / (2 * time[-1]))
+            sound += 10 ** (level / 20) * np.sin(2 * np.pi * turns + rng.uniform(0, 6.3))
+    gate = np.zeros(length)
+    for _ in range(max(1, rng.poisson(0.5 * length / rate))):
+        start, size = rng.uniform(-0.1, 1) * length, int(rate * 2 ** rng.uniform(-3, 1))
+        gate[max(0, int(start)) : max(0, int(start) + size)] = 10 ** rng.normal(0, 0.2)
+    edge = np.hanning(max(3, int(rate * rng.uniform(0.01, 0.1))))
+    return unit(sound * oaconvolve(gate, edge / edge.sum(), "same") + 1e-3 * rng.standard_normal(length))
+
+
 def beats(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     """Noise in a regular rhythm, as of machines, trains and pumps."""
     speed = 2 ** rng.uniform(-1, 5)  # Hz
@@ -154,12 +179,12 @@ def steady_noise(rng: np.random.Generator, length: int, rate: int) -> np.ndarray
     return shaped_noise(rng, length, rate, rng.uniform(-9, 3), rng.uniform(0, 8))
 
 
-KINDS = (steady_noise, moving_noise, hum, impacts, calls, beats)
+KINDS = (steady_noise, moving_noise, hum, impacts, calls, beats, horns)
 
 
 def synthetic_noise(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     """One to three kinds of noise at random levels, their sum."""
-    chosen = rng.choice(len(KINDS), int(rng.integers(1, 4)), replace=False, p=(0.18, 0.3, 0.08, 0.2, 0.06, 0.18))
+    chosen = rng.choice(len(KINDS), int(rng.integers(1, 4)), replace=False, p=(0.16, 0.25, 0.09, 0.17, 0.06, 0.14, 0.13))
     noise = sum(10 ** rng.uniform(-0.7, 0) * KINDS[kind](rng, length, rate) for kind in chosen)
     if rng.random() < 0.4:
         noise = noise * envelope(rng, length, rate, 2 ** rng.uniform(-2, 2), rng.uniform(1, 8))

@@ -12,6 +12,7 @@ class Windows:
         window: length of one window.
         stride: from the start of one window to the start of the next.
         drop: what the published inference throws away at each inner edge of a window before it joins the rest.
+        least: audio shorter than that gets zeros behind it.
 
     Raises:
         ValueError: windows that leave gaps.
@@ -21,6 +22,7 @@ class Windows:
     window: float
     stride: float
     drop: float
+    least: float = 1.0
 
     def __post_init__(self):
         if not 0 < self.stride <= self.window or not 0 <= self.drop <= (self.window - self.stride) / 2 + 1e-9:
