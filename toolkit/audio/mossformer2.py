@@ -35,16 +35,21 @@ TAPS = 17  # of the convolution in every FFConv
 FULL_SCALE = 32768.0  # what 1.0 is in the features and spectra of the enhancement model
 
 
-class _Depthwise(torch.autograd.Function):
-    """`depthwise` without dilation; its gradients are made five times as fast as PyTorch's own on a CPU."""
+def convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """`depthwise` without dilation."""
+    # as a picture one row high whose memory is channels-last, without a copy
+    picture, filters = x.transpose(1, 2).unsqueeze(2), weight.to(x.dtype)[:, None, None]
+    out = F.conv2d(picture, filters, padding=(0, weight.shape[1] // 2), groups=len(weight))
+    return out.squeeze(2).transpose(1, 2)
+
+
+class TrainableConvolve(torch.autograd.Function):
+    """`convolve` whose gradients are made five times as fast as PyTorch's own on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        # as a picture one row high whose memory is channels-last, without a copy
-        picture, filters = x.transpose(1, 2).unsqueeze(2), weight.to(x.dtype)[:, None, None]
-        out = F.conv2d(picture, filters, padding=(0, weight.shape[1] // 2), groups=len(weight))
-        return out.squeeze(2).transpose(1, 2)
+        return convolve(x, weight)
 
     @staticmethod
     @once_differentiable
@@ -53,7 +58,7 @@ class _Depthwise(torch.autograd.Function):
         frames, taps = x.shape[1], weight.shape[1]
         for_x = for_weight = None
         if ctx.needs_input_grad[0]:
-            for_x = _Depthwise.apply(gradient.to(x.dtype), weight.flip(1))
+            for_x = convolve(gradient.to(x.dtype), weight.flip(1))
         if ctx.needs_input_grad[1]:
             padded = F.pad(x, (0, 0, taps // 2, taps // 2))
             sums = [(padded[:, tap : tap + frames] * gradient).sum((0, 1)) for tap in range(taps)]
@@ -70,7 +75,8 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
     if dilation > 1:
         x = F.pad(x, (0, 0, 0, -frames % dilation)).reshape(batch, -1, dilation * channels)
         weight = weight.repeat(dilation, 1)
-    return _Depthwise.apply(x, weight).reshape(batch, -1, channels)[:, :frames]
+    out = TrainableConvolve.apply(x, weight) if torch.is_grad_enabled() else convolve(x, weight)
+    return out.reshape(batch, -1, channels)[:, :frames]
 
 
 def rotation(frames: int, rotary_dim: int, like: Tensor) -> tuple[Tensor, Tensor]:

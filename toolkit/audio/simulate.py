@@ -180,11 +180,12 @@ def steady_noise(rng: np.random.Generator, length: int, rate: int) -> np.ndarray
 
 
 KINDS = (steady_noise, moving_noise, hum, impacts, calls, beats, horns)
+SHARES = (0.16, 0.25, 0.09, 0.17, 0.06, 0.14, 0.13)  # how often each is drawn first
 
 
 def synthetic_noise(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     """One to three kinds of noise at random levels, their sum."""
-    chosen = rng.choice(len(KINDS), int(rng.integers(1, 4)), replace=False, p=(0.16, 0.25, 0.09, 0.17, 0.06, 0.14, 0.13))
+    chosen = rng.choice(len(KINDS), int(rng.integers(1, 4)), replace=False, p=SHARES)
     noise = sum(10 ** rng.uniform(-0.7, 0) * KINDS[kind](rng, length, rate) for kind in chosen)
     if rng.random() < 0.4:
         noise = noise * envelope(rng, length, rate, 2 ** rng.uniform(-2, 2), rng.uniform(1, 8))
