@@ -11,8 +11,8 @@ from toolkit.audio.simulate import shaped_noise
 from toolkit.commands.denoise import SHIPPED
 from toolkit.inference import load_model
 
-BOUNDS = {-5.0: 3.5, 0.0: 2.7, 5.0: 1.2, 10.0: -0.5}  # dB gained
-CLEAN_BOUND = 18.0  # dB that clean speech keeps, on average
+BOUNDS = {-5.0: 5.5, 0.0: 4.8, 5.0: 3.5, 10.0: 1.6}  # dB gained
+CLEAN_BOUND = 25.0  # dB that clean speech keeps, on average
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_silence_in_silence_out(network):
 
 
 def test_bad_sizes_are_refused():
-    with pytest.raises(ValueError, match="must divide by 16"):
+    with pytest.raises(ValueError, match="must divide by 32"):
         BandGRU(window_size=200, hop_size=100)
 
 
@@ -72,7 +72,7 @@ def improvement(network, speech, noise, level):
 def test_shipped_weights_are_small_and_quick(shipped):
     assert SHIPPED.stat().st_size < 2.5e6
     assert sum(weight.numel() for weight in shipped.parameters()) < 1e6
-    assert shipped.window_size / shipped.sample_rate <= 0.04
+    assert shipped.window_size / shipped.sample_rate <= 0.064
 
 
 @pytest.mark.shared
