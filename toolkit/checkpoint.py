@@ -29,7 +29,7 @@ from torch import nn
 
 from toolkit.errors import UserError, some
 from toolkit.published import convert
-from toolkit.published.weights import state_dict_of
+from toolkit.published.weights import state_dict_of, unwrapped
 
 DAMAGED = "is damaged or cut short; copy or download it again"
 
@@ -118,6 +118,7 @@ def load_checkpoint(path: str | Path, unsafe: bool = False, map_location: Any = 
         if explained is None:
             raise
         raise explained from error
+    checkpoint = unwrapped(checkpoint, path)
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise UserError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}, not named tensors")
     return checkpoint

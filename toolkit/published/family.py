@@ -17,10 +17,12 @@ class Built:
     Attributes:
         model: with the weights that its constructor gave.
         forward: (model, inputs by name) -> outputs by name.
+        unused: published parameters that nothing reads and our model leaves out.
     """
 
     model: "nn.Module"
     forward: Forward
+    unused: int = 0
 
 
 class NotImplementedCase(Exception):

@@ -149,9 +149,9 @@ def fill(model: torch.nn.Module, facts: Mapping) -> list[str]:
     return converted.problems()
 
 
-def count_problem(model: torch.nn.Module, facts: Mapping) -> list[str]:
+def count_problem(built: Built, facts: Mapping) -> list[str]:
     """What is wrong with the number of parameters. A cut may be built whole or as far as its keys are recorded."""
-    count = sum(parameter.numel() for parameter in model.parameters())
+    count = sum(parameter.numel() for parameter in built.model.parameters()) + built.unused
     wanted = {facts[key] for key in ("params", "params_recorded") if key in facts}
     if not wanted or count in wanted:
         return []
@@ -195,7 +195,7 @@ def check(case: Case) -> Verdict:
     problems = fill(built.model, facts)
     if problems:
         return Verdict(case.name, None, tolerance, tuple(problems))
-    reasons = count_problem(built.model, facts)
+    reasons = count_problem(built, facts)
     outputs = run_model(built, facts)
     worst = 0.0
     for name, want in case.expected.items():

@@ -1,8 +1,9 @@
 """The weights in a checkpoint file, however it wraps them."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +15,30 @@ STATE_KEYS = (
     "generator", "ema_state_dict",
 )  # fmt: skip
 AVERAGING_COUNTERS = {"steps", "n_averaged"}  # of mmengine's and torch's averaged models, beside `module.`
+
+
+def unwrapped(checkpoint: Any, path: str | Path = "the checkpoint") -> Any:
+    """What lists of lists hold, where that is one mapping; anything else as it is.
+
+    STATE's files are such lists, by scene, row and column of the frame, with one model in them.
+
+    Raises:
+        UserError: there are several mappings.
+    """
+    found = [part for part in _parts(checkpoint) if isinstance(part, Mapping)]
+    if isinstance(checkpoint, Mapping) or not found:
+        return checkpoint
+    if len(found) > 1:
+        raise UserError(f"{path} holds {len(found)} models in a list; save the one that you want in a file of its own")
+    return found[0]
+
+
+def _parts(nested: Any) -> Iterator[Any]:
+    if isinstance(nested, list | tuple):
+        for part in nested:
+            yield from _parts(part)
+    else:
+        yield nested
 
 
 def state_dict_of(checkpoint: Mapping, path: str | Path = "the checkpoint") -> OrderedDict[str, Tensor]:
