@@ -19,6 +19,7 @@ COMMANDS = {
     "benchmark": "time models: parameters, multiply-adds, milliseconds, memory",
     "browse-data": "draw a contact sheet of a data set after augmentation",
     "make-shapes": "make a synthetic detection and segmentation set",
+    "make-anomaly-video": "put bicycles, cars and runners into a normal video, with labels",
     "convert": "turn VOC, YOLO, labelme or COCO annotations into checked COCO",
 }
 
