@@ -12,11 +12,11 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-keep = torch.ones(1 << 20)
 def work():
-    for size in (1 << 19, 1 << 20, 1 << 21, 1 << 20):  # 2 to 8 MB
-        torch.empty(size).fill_(1)
-work()
+    blocks = [torch.empty(1 << 21).fill_(1) for _ in range(8)]  # 8 MB each
+    del blocks
+for _ in range(3):
+    work()
 before = faults()
 for _ in range(20):
     work()
