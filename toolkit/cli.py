@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train any model from a config",
     "test": "measure a checkpoint on a data set",
     "infer": "find objects in pictures, folders and videos",
+    "score-video": "learn what is normal in videos, score others, find what is odd",
     "denoise": "take the noise out of recordings, files or live",
     "compare-denoisers": "measure denoisers on your own speech and noise",
     "separate": "part speakers who talk at the same time",

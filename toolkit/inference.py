@@ -121,10 +121,10 @@ def config_of_checkpoint(path: str | Path, unsafe: bool = False) -> Config:
 
 
 def _load_scope(config: Config) -> None:
-    """`load_scope`, except for the toolkit's own audio networks: they need none of the libraries, slow to import."""
+    """`load_scope`, except for the toolkit's own audio and video models: they need none of the slow libraries."""
     kind = config.get("model", {}).get("type")
     own = isinstance(kind, str) and kind in MODELS.module_dict and MODELS.module_dict[kind].__module__
-    if own and own.startswith("toolkit.audio."):
+    if own and own.startswith(("toolkit.audio.", "toolkit.video.")):
         set_scope("mmengine")
     else:
         load_scope(config)

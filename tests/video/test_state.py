@@ -15,20 +15,27 @@ from toolkit.commands.parity import main as parity
 from toolkit.errors import UserError
 from toolkit.published import convert
 from toolkit.published.parity import published_state
-from toolkit.video.foreground import PUBLISHED_RULES, ForegroundRules
+from toolkit.video.foreground import PUBLISHED_RULES
 from toolkit.video.state import (
     STATE,
     AttentionHead,
-    NormalErrors,
     attend,
     frame_score,
     perturbed,
+    rebuilt,
     reconstruction_loss,
+    standardised,
     summed_errors,
 )
 
 TESTS = Path(__file__).resolve().parent.parent
 CONFIGS = TESTS.parent / "configs" / "video"
+
+
+def errors(
+    model: STATE, patches: torch.Tensor, flow: torch.Tensor, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return summed_errors(*rebuilt(model, patches, flow, epsilon))
 
 
 def small(**arguments: object) -> STATE:
@@ -78,12 +85,12 @@ def test_attention_is_that_of_every_pair_of_frames(per_pixel: bool) -> None:
 
 @torch.no_grad()
 def test_objects_of_a_batch_do_not_influence_each_other() -> None:
-    model = small(epsilon=0.01)
+    model = small()
     patches, flow = objects()
-    together = model.object_errors(patches, flow)
-    alone = [model.object_errors(patches[i : i + 1], flow[i : i + 1]) for i in range(3)]
+    together = errors(model, patches, flow, 0.01)
+    alone = [errors(model, patches[i : i + 1], flow[i : i + 1], 0.01) for i in range(3)]
     for stream in range(2):
-        assert torch.allclose(together[stream], torch.cat([errors[stream] for errors in alone]))
+        assert torch.allclose(together[stream], torch.cat([one[stream] for one in alone]))
 
 
 @torch.no_grad()
@@ -142,12 +149,11 @@ def test_the_gradient_runs_through_the_frames_as_target_too() -> None:
 
 
 def test_scoring_works_without_gradients_of_anything_and_lowers_the_errors() -> None:
-    model = small(epsilon=1e-4).requires_grad_(False)
+    model = small().requires_grad_(False)
     patches, flow = objects()
     with torch.no_grad():
-        stepped = model.object_errors(patches, flow)
-        model.epsilon = 0.0
-        plain = model.object_errors(patches, flow)
+        stepped = errors(model, patches, flow, 1e-4)
+        plain = errors(model, patches, flow, 0.0)
         raw, of_flow = model(patches)
     assert torch.allclose(plain[0], ((raw - patches) ** 2).sum((1, 2, 3, 4)))
     assert torch.allclose(plain[1], ((of_flow - flow) ** 2).sum((1, 2, 3, 4)))
@@ -157,10 +163,10 @@ def test_scoring_works_without_gradients_of_anything_and_lowers_the_errors() -> 
 
 
 def test_errors_after_the_step_are_against_the_perturbed_frames() -> None:
-    model = small(epsilon=0.05)
+    model = small()
     patches, flow = objects()
     moved, _ = perturbed(model, patches, flow, 0.05)
-    raw, _ = model.object_errors(patches, flow)
+    raw, _ = errors(model, patches, flow, 0.05)
     with torch.no_grad():
         outputs = model(moved)
     assert torch.allclose(raw, summed_errors(outputs, (moved, flow))[0])
@@ -183,16 +189,10 @@ def test_a_short_training_lowers_the_loss_a_lot() -> None:
     assert losses[-1] < 0.25 * losses[0]
 
 
-def test_scores_weigh_errors_in_deviations_of_normal_objects() -> None:
-    rng = np.random.default_rng(0)
-    raw, flow = rng.normal(50, 5, 1000), rng.normal(8, 2, 1000)
-    normal = NormalErrors.of(raw, flow)
-    scores = STATE(1, (4, 8), 2, raw_weight=0.3, flow_weight=2.0).object_scores(raw, flow, normal)
-    assert np.isclose(scores.mean(), 0)
-    want = 0.3 * (raw - raw.mean()) / raw.std() + 2.0 * (flow - flow.mean()) / flow.std()
-    assert np.allclose(scores, want)
-    alike = NormalErrors.of(np.full(5, 3.0), np.full(5, 4.0))
-    assert np.isfinite(alike.scores(np.array([3.0]), np.array([4.5]), 1, 1)).all()
+def test_errors_are_told_in_deviations_of_normal_objects() -> None:
+    found = standardised(np.array([[60.0, 7.0]]), np.array([50.0, 8.0]), np.array([5.0, 2.0]))
+    assert np.allclose(found, [[2.0, -0.5]])
+    assert np.isfinite(standardised(np.array([[3.0]]), np.array([2.0]), np.array([0.0]))).all()  # all alike
 
 
 def test_a_frame_has_the_score_of_its_oddest_visible_object() -> None:
@@ -225,7 +225,8 @@ def test_configs_are_the_published_networks(name: str, params: int, unused: int,
     config = Config.fromfile(CONFIGS / f"{name}.py")
     model = MODELS.build(config.model)
     assert sum(parameter.numel() for parameter in model.parameters()) == params - unused
-    assert ForegroundRules(**config.foreground) == PUBLISHED_RULES[rules]
+    assert model.extractor.rules == PUBLISHED_RULES[rules]
+    assert not model.extractor.scale_rules
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (TESTS / "parity").glob("state_*.json")))

@@ -227,7 +227,7 @@ def build_patches(facts: Mapping) -> Built:
 def build_scores(facts: Mapping) -> Built:
     """Scores of objects and frames from given errors, and the AUC of the frames."""
     from toolkit.video.metrics import roc_auc
-    from toolkit.video.state import NormalErrors, frame_score
+    from toolkit.video.state import frame_score, standardised
 
     ends, size = np.cumsum(facts["objects_per_frame"])[:-1], (facts["frame_height"], facts["frame_width"])
     boxes = np.split(np.array(facts["boxes"]).reshape(-1, 4), ends)
@@ -235,10 +235,11 @@ def build_scores(facts: Mapping) -> Built:
 
     def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         errors = {name: _scaled(name, value, facts["scale"]) for name, value in inputs.items()}
-        normal = NormalErrors.of(errors["train_raw"], errors["train_flow"])
-        objects = normal.scores(errors["raw"], errors["flow"], facts["w_raw"], facts["w_flow"])
+        normal = np.stack([errors["train_raw"], errors["train_flow"]], 1)
+        found = standardised(np.stack([errors["raw"], errors["flow"]], 1), normal.mean(0), normal.std(0))
+        objects = found @ np.array([facts["w_raw"], facts["w_flow"]])
         parts = zip(np.split(objects, ends), boxes, strict=True)
-        frames = np.array([frame_score(scores, found, size, empty) for scores, found in parts])
+        frames = np.array([frame_score(scores, seen, size, empty) for scores, seen in parts])
         return dict(
             object_scores=objects,
             frame_scores_with_objects=frames[frames > empty],

@@ -1,7 +1,12 @@
 """Video: how odd each moment of a video is, after learning from normal footage; one paper or idea, one file."""
 
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 
 from toolkit.registry import lazy
 
 lazy(MODELS, "toolkit.video.state", "STATE")
+lazy(MODELS, "toolkit.video.object_scorer", "ObjectScorer")
+lazy(DATASETS, "toolkit.video.object_scorer", "ObjectPatches")
+lazy(HOOKS, "toolkit.video.object_scorer", "StatisticsHook")
+lazy(DATASETS, "toolkit.video.evaluation", "LabelledClips")
+lazy(METRICS, "toolkit.video.evaluation", "FrameAUC")

@@ -27,7 +27,6 @@ parameters fewer than the published one of 3 layers (3,312,261) and 892,168 fewe
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +38,7 @@ from torch.nn.functional import conv2d, leaky_relu, max_pool2d
 from toolkit.video.foreground import pixel_boxes
 from toolkit.video.metrics import NO_OBJECT
 
+Pair = tuple[Tensor, Tensor]  # of frames and of flow
 SLOPE = 0.2  # of every LeakyReLU
 
 
@@ -202,9 +202,6 @@ class STATE(nn.Module):
         heads: of each temporal layer.
         positions: the most frames of an object.
         groups: of the GroupNorm of each temporal layer.
-        epsilon: size of the step before scoring, in units of the patches; 0 scores them as they are.
-        raw_weight: w_raw of an object's score.
-        flow_weight: w_flow of an object's score.
     """
 
     def __init__(
@@ -214,16 +211,12 @@ class STATE(nn.Module):
         heads: int = 4,
         positions: int = 10,
         groups: int = 4,
-        epsilon: float = 0.0,
-        raw_weight: float = 1.0,
-        flow_weight: float = 1.0,
     ):
         super().__init__()
         temporal = dict(layers=layers, heads=heads, positions=positions, groups=groups)
         self.raw = Stream(3, channels, **temporal)
         self.flow = Stream(2, channels, **temporal)
         self.divisor = 2 ** (len(channels) - 1)
-        self.epsilon, self.raw_weight, self.flow_weight = epsilon, raw_weight, flow_weight
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Rebuild objects and predict their flow.
@@ -242,33 +235,13 @@ class STATE(nn.Module):
             raise ValueError(f"STATE: patches of {height}x{width}; both sides must be multiples of {self.divisor}")
         return self.raw(patches), self.flow(patches)
 
-    def object_errors(self, patches: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors by which objects are scored, after a step of `epsilon`. Call in eval mode.
 
-        Args:
-            patches: (B, T, 3, H, W), BGR in [0, 1].
-            flow: (B, T, 2, H, W).
-
-        Returns:
-            The raw errors (B,) and the flow errors (B,). Objects do not influence each other, so those of several
-            frames may share a batch.
-        """
-        if self.epsilon:
-            patches, _ = perturbed(self, patches, flow, self.epsilon)
-        with torch.no_grad():
-            return summed_errors(self(patches), (patches, flow))
-
-    def object_scores(self, raw: np.ndarray, flow: np.ndarray, normal: "NormalErrors") -> np.ndarray:
-        """Scores (N,) of objects from their errors (N,), by the errors of normal objects."""
-        return normal.scores(raw, flow, self.raw_weight, self.flow_weight)
-
-
-def reconstruction_loss(outputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> Tensor:
+def reconstruction_loss(outputs: Pair, targets: Pair) -> Tensor:
     """Mean squared error of the frames plus that of the flow, which is also the loss in training."""
     return sum((target - output).square().mean() for output, target in zip(outputs, targets, strict=True))
 
 
-def summed_errors(outputs: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def summed_errors(outputs: Pair, targets: Pair) -> Pair:
     """Squared errors of frames and of flow, summed over all but the objects: two of (B,)."""
     pairs = zip(outputs, targets, strict=True)
     raw, flow = ((target - output).square().flatten(1).sum(1) for output, target in pairs)
@@ -288,36 +261,24 @@ def perturbed(model: nn.Module, patches: Tensor, flow: Tensor, epsilon: float) -
     return patches.detach() - epsilon * gradient.sign(), gradient
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Mean and population standard deviation of one kind of error over normal objects."""
+def rebuilt(model: nn.Module, patches: Tensor, flow: Tensor, epsilon: float = 0.0) -> tuple[Pair, Pair]:
+    """What objects are scored by: the network's outputs and their targets, after a step of `epsilon`.
 
-    mean: float
-    std: float
+    Args:
+        model: in eval mode, in which objects do not influence each other.
+        patches: (B, T, 3, H, W), BGR in [0, 1].
+        flow: (B, T, 2, H, W).
+        epsilon: in units of the patches; 0 for none.
+    """
+    if epsilon:
+        patches, _ = perturbed(model, patches, flow, epsilon)
+    with torch.no_grad():
+        return model(patches), (patches, flow)
 
-    @classmethod
-    def of(cls, errors: np.ndarray) -> "Spread":
-        return cls(float(np.mean(errors, dtype=np.float64)), float(np.std(errors, dtype=np.float64)))
 
-    def standardise(self, errors: np.ndarray) -> np.ndarray:
-        return (np.asarray(errors, np.float64) - self.mean) / max(self.std, 1e-12)  # all alike: no division by 0
-
-
-@dataclass(frozen=True)
-class NormalErrors:
-    """How far the errors of normal objects spread. As published they are taken without perturbation."""
-
-    raw: Spread
-    flow: Spread
-
-    @classmethod
-    def of(cls, raw: np.ndarray, flow: np.ndarray) -> "NormalErrors":
-        """From the errors (N,) of the objects that the model was trained on."""
-        return cls(Spread.of(raw), Spread.of(flow))
-
-    def scores(self, raw: np.ndarray, flow: np.ndarray, raw_weight: float, flow_weight: float) -> np.ndarray:
-        """Scores (N,) of objects from their errors (N,): the weighted sum of the two, each in standard deviations."""
-        return raw_weight * self.raw.standardise(raw) + flow_weight * self.flow.standardise(flow)
+def standardised(errors: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Errors (N, P) in deviations of normal objects, whose `mean` and population deviation `std` are (P,)."""
+    return (np.asarray(errors, np.float64) - mean) / np.maximum(std, 1e-12)  # all alike: no division by 0
 
 
 def frame_score(scores: np.ndarray, boxes: np.ndarray, size: tuple[int, int], empty: float = NO_OBJECT) -> float:

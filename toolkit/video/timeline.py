@@ -40,6 +40,11 @@ def smooth(scores: np.ndarray, frames: int) -> np.ndarray:
     return np.where(there, mean, np.nan)
 
 
+def window_frames(seconds: float, fps: float) -> int:
+    """Frames in a window for `smooth`, at least 1."""
+    return max(1, round(seconds * fps))
+
+
 def _floored(scores: np.ndarray) -> np.ndarray:
     real = scores[scores > NO_OBJECT]
     return np.maximum(scores, real.min()) if real.size else np.where(np.isnan(scores), np.nan, 0.0)
