@@ -20,9 +20,9 @@ model = dict(
     epsilon=0.002,
     smooth_seconds=1.0,
 )
-train_dataloader = dict(batch_size=64, dataset=dict(type="ObjectPatches", extractor=extractor, limit=8000))
+train_dataloader = dict(batch_size=64, dataset=dict(type="ObjectPatches", extractor=extractor, samples=5000))
 
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2e-3, eps=1e-7))
+optim_wrapper = dict(type="BFloat16OptimWrapper", only_where_fast=True, optimizer=dict(type="Adam", lr=2e-3, eps=1e-7))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=50),

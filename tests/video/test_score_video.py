@@ -18,7 +18,7 @@ from toolkit.video.scoring import MeasuredVideo
 WIDTH, HEIGHT, RATE = 96, 64, 25
 SMALL = ["model.network.channels=(4,8)", "model.network.layers=1", "model.network.heads=2", "model.extractor.size=8",
          "train_dataloader.dataset.extractor.size=8",
-         "train_dataloader.batch_size=16", "optim_wrapper.optimizer.lr=0.01"]  # fmt: skip
+         "train_dataloader.batch_size=16", "train_dataloader.dataset.samples=400", "optim_wrapper.optimizer.lr=0.01"]  # fmt: skip
 NETWORK = dict(type="STATE", layers=1, channels=(4, 8), heads=2)
 EXTRACTOR = dict(
     rules=dict(min_score=0.25, min_box_area=1600.0, max_cover=0.6, blur=5, min_difference=18, min_motion_area=1600.0),
@@ -190,6 +190,28 @@ def test_statistics_are_those_of_the_training_objects_without_a_step():
     assert model.normal_std[0] == pytest.approx(errors.std(correction=0).item(), rel=1e-5)
     errors = ((of_flow - torch.from_numpy(flow).float()) ** 2).sum((1, 2, 3, 4)).double()
     assert model.normal_mean[1] == pytest.approx(errors.mean().item(), rel=1e-5)
+
+
+def test_a_fit_that_was_cut_off_goes_on_and_never_with_other_footage(tmp_path, monkeypatch, capsys):
+    normal, other = (write_video(tmp_path / f"{name}.avi", 80, seed=seed) for seed, name in enumerate("ab"))
+    argv = ["-o", str(tmp_path / "m.pth"), "--cfg-options", *SMALL, "train_cfg.max_epochs=2"]
+    learn = ObjectScorer.learn_statistics
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ObjectScorer, "learn_statistics", dies)
+    assert run("score-video", ["fit", str(normal), *argv]) == 130
+    assert (tmp_path / "m.fit" / "training" / "epoch_1.pth").exists()
+    monkeypatch.setattr(ObjectScorer, "learn_statistics", learn)
+    assert run("score-video", ["fit", str(other), *argv]) == 2
+    assert "another fit" in capsys.readouterr().err
+    assert run("score-video", ["fit", str(normal), *argv]) == 0
+    out = capsys.readouterr().out
+    assert "going on from" in out
+    assert "epoch 1/2" not in out
+    assert "epoch 2/2" in out
+    assert not (tmp_path / "m.fit").exists()
 
 
 class Live:

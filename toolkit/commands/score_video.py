@@ -104,6 +104,8 @@ def fit(args: argparse.Namespace) -> int:
     normal_clips(args.normal)  # for its errors
     began = time.perf_counter()
     work_dir = args.work_dir or args.out.with_suffix(".fit")
+    if args.force:
+        shutil.rmtree(work_dir, ignore_errors=True)
     last = last_checkpoint(work_dir / "training")
     if last is not None:
         print(f"going on from {last}")
@@ -122,6 +124,9 @@ def use_detector(config: Any, names: list[str]) -> None:
     """Have a config of objects look for them with a detector."""
     if "extractor" not in config.model:
         raise UserError(f"--detector: {config.filename} looks at whole frames, not at objects")
+    if len(names) > 2:
+        raise UserError(f"--detector: give [CONFIG] CHECKPOINT, not {len(names)} files")
+    names = [str(Path(name).resolve()) if Path(name).exists() else name for name in names]
     detector = dict(config=names[0], checkpoint=names[1] if len(names) > 1 else None)
     config.model.extractor["detector"] = detector
     config.train_dataloader.dataset.extractor["detector"] = detector
@@ -181,11 +186,11 @@ def is_live(name: str) -> bool:
 
 def find_jobs(args: argparse.Namespace) -> list[tuple[str, Path]]:
     """Names of results and videos, each name once."""
-    from toolkit.video.samples import normal_clips
+    from toolkit.video.datasets import find_clips
 
     if args.out is None:
         raise UserError("--out: give a folder for the results")
-    clips = normal_clips(args.videos)
+    clips = [clip for source in args.videos for clip in find_clips(source, "test")]
     jobs: dict[str, Path] = {}
     for clip in clips:
         name, number = clip.name, 2
@@ -256,8 +261,7 @@ def score_live(fitted: "FittedScorer", source: str, args: argparse.Namespace) ->
     from contextlib import ExitStack
 
     from toolkit.video.frames import open_video
-    from toolkit.video.scorer import segments
-    from toolkit.video.scoring import measure_segments
+    from toolkit.video.scorer import measure_segments, segments
     from toolkit.video.timeline import EventFinder, event_entry, window_frames
 
     model = fitted.model

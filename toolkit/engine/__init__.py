@@ -1,6 +1,6 @@
 """What training adds to mmengine's Runner: exact resuming, bf16 on any device, clean stops, readable progress."""
 
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS, RUNNERS
+from mmengine.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, RUNNERS
 
 from toolkit.registry import lazy
 
@@ -8,3 +8,4 @@ lazy(RUNNERS, "toolkit.engine.runner", "ToolkitRunner")
 lazy(HOOKS, "toolkit.engine.hooks", "ReproducibleHook", "RemoveHook", "StopHook", "ProgressHook", "CurvesHook")
 lazy(HOOKS, "toolkit.engine.checkpointing", "SafeCheckpointHook")
 lazy(OPTIM_WRAPPERS, "toolkit.engine.amp", "BFloat16OptimWrapper")
+lazy(OPTIM_WRAPPER_CONSTRUCTORS, "toolkit.engine.optimizers", "OptimizersByPart")

@@ -67,6 +67,14 @@ def merge_equal_groups(optimizer: torch.optim.Optimizer) -> None:
     optimizer.param_groups[:] = merged
 
 
+def first_rate(optim_wrapper: Any) -> float | None:
+    """The learning rate of the first parameters of an optimizer wrapper, of the first one's where there are several."""
+    groups = getattr(optim_wrapper, "param_groups", None)
+    if isinstance(groups, dict):
+        groups = next(iter(groups.values()))
+    return groups[0]["lr"] if groups else None
+
+
 class QuietEvaluator(Evaluator):
     """An `Evaluator` that keeps what metrics print (pycocotools' progress and table) off the screen."""
 
@@ -136,7 +144,7 @@ class ToolkitRunner(Runner):
         return Runner.build_dataloader(cfg, seed=seed, diff_rank_seed=diff_rank_seed)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
-        before = optim_wrapper.param_groups[0]["lr"] if hasattr(optim_wrapper, "param_groups") else None
+        before = first_rate(optim_wrapper)
         super().scale_lr(optim_wrapper, auto_scale_lr)
         if before is None or not is_main_process():
             return
@@ -149,7 +157,7 @@ class ToolkitRunner(Runner):
             why = f"not scaled, as asked; the config's is for batch {base}"
         else:
             why = f"config's {before:g} for batch {base}, scaled to the real one"
-        print(f"learning rate {optim_wrapper.param_groups[0]['lr']:g} at batch {real} ({why})", flush=True)  # noqa: T201
+        print(f"learning rate {first_rate(optim_wrapper):g} at batch {real} ({why})", flush=True)  # noqa: T201
 
     def build_train_loop(self, loop: Any) -> Any:
         built = super().build_train_loop(loop)
@@ -182,7 +190,7 @@ class ToolkitRunner(Runner):
         try:
             super().resume(filename, *args, **kwargs)
             check_optimizer(getattr(self.optim_wrapper, "optimizer", None))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, AssertionError) as error:  # the last: other optimizers in an `OptimWrapperDict`
             raise UserError(
                 f"{filename}: its training state is not of this config ({error}); --load-from begins with its weights"
             ) from error

@@ -78,13 +78,16 @@ def move_data_root(cfg: Config, root: str) -> None:
 
 
 def use_bfloat16(cfg: Config) -> None:
-    """Turn the configuration's optimizer wrapper into the bfloat16 one."""
-    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
-    if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
-        raise UserError(f"--amp: optim_wrapper.type {kind!r} has no bfloat16 form")
-    for key in ("loss_scale", "dtype"):
-        cfg.optim_wrapper.pop(key, None)
-    cfg.optim_wrapper["type"] = "BFloat16OptimWrapper"
+    """Turn the configuration's optimizer wrapper, or each of several, into the bfloat16 one."""
+    several = "optimizer" not in cfg.optim_wrapper
+    parts = [one for one in cfg.optim_wrapper.values() if isinstance(one, dict)] if several else [cfg.optim_wrapper]
+    for part in parts:
+        kind = part.get("type", "OptimWrapper")
+        if kind not in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+            raise UserError(f"--amp: optim_wrapper.type {kind!r} has no bfloat16 form")
+        for key in ("loss_scale", "dtype"):
+            part.pop(key, None)
+        part["type"] = "BFloat16OptimWrapper"
 
 
 def make_work_dir(work_dir: Path) -> None:

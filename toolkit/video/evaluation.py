@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,12 @@ from mmengine.registry import DATASETS, METRICS
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from toolkit.data.video import DEFAULT_RATE
 from toolkit.errors import UserError
 from toolkit.video.datasets import Clip, find_clips
-from toolkit.video.frames import open_video
+from toolkit.video.fitting import load_scorer
 from toolkit.video.metrics import Found, Truth, frame_scores, region_scores
-from toolkit.video.samples import SEGMENT
-from toolkit.video.scorer import AnomalyScorer, Regions, segments
-from toolkit.video.scoring import MeasuredVideo, measure_segments
-from toolkit.video.timeline import smooth, window_frames
+from toolkit.video.scorer import VideoScores
+from toolkit.video.scoring import MeasuredVideo
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,9 @@ def labelled_clips(root: str | Path, labels: str | Path | None = None) -> list[C
     return clips
 
 
-def score_clip(model: AnomalyScorer, clip: Clip) -> ScoredClip:
-    """Score a labelled clip; the scores are smoothed as the model says."""
-    with open_video(clip.source, clip.fps) as video:
-        pieces = segments(video, SEGMENT, model.before, model.after, model.max_side)
-        pairs = [pair for piece in measure_segments(model, pieces) for pair in zip(*piece, strict=True)]
-    return measured_clip(model, clip, pairs, None)
+def labelled(clip: Clip, scored: VideoScores) -> ScoredClip:
+    """A clip's scores with its labels."""
+    return ScoredClip(clip.name, scored.scores, clip.labels(scored.times), scored.found, clip.regions())
 
 
 def measures(clips: Sequence[ScoredClip]) -> dict[str, float]:
@@ -108,8 +102,8 @@ class FrameAUC(BaseMetric):
 
     default_prefix = "video"
 
-    def process(self, data_batch: dict[str, Any], data_samples: Sequence[ScoredClip]) -> None:
-        self.results += data_samples
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[VideoScores]) -> None:
+        self.results += map(labelled, data_batch["clip"], data_samples)
 
     def compute_metrics(self, results: list[ScoredClip]) -> dict[str, float]:
         return measures(results)
@@ -131,8 +125,6 @@ def compare(
         Rows with `model`, `variant`, what `measures` gives, and `frames_per_second` of measuring, NaN where all was
         in the cache.
     """
-    from toolkit.video.fitting import load_scorer
-
     clips, rows = labelled_clips(root), []
     for path in models:
         fitted = load_scorer(path, device)
@@ -141,22 +133,7 @@ def compare(
             for clip in tqdm(clips, desc=f"{path.stem} {name}".strip(), unit=" clips", disable=None, leave=False):
                 measured = MeasuredVideo(model, clip.source, cache, fitted.key, clip.fps)
                 fresh += measured.measure()
-                scored.append(measured_clip(model, clip, measured, smooth_seconds))
+                scored.append(labelled(clip, model.judge(measured, smooth_seconds)))
             rate = fresh / (time.perf_counter() - began) if fresh else math.nan
             rows.append({"model": path.stem, "variant": name, **measures(scored), "frames_per_second": rate})
     return rows
-
-
-def measured_clip(
-    model: AnomalyScorer, clip: Clip, measured: Iterable[tuple[float, Regions | None]], smooth_seconds: float | None
-) -> ScoredClip:
-    """The scores of a labelled clip from its (seconds, regions); smoothed as the model says, or else in a window."""
-    times, regions = zip(*measured, strict=True)
-    fps = (len(times) - 1) / times[-1] if times[-1] > 0 else DEFAULT_RATE
-    window = window_frames(model.smooth_seconds if smooth_seconds is None else smooth_seconds, fps)
-    scores = np.array([model.frame_score(one) for one in regions])
-    found = [
-        (one.boxes, model.region_scores(one.errors)) if one else (np.zeros((0, 4), np.float32), np.zeros(0))
-        for one in regions
-    ]
-    return ScoredClip(clip.name, smooth(scores, window), clip.labels(np.array(times)), found, clip.regions())

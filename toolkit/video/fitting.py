@@ -1,6 +1,7 @@
 """From normal footage to a file that scores any other: training, statistics, and how high normal frames score."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from toolkit.config import config_errors, set_scope
 from toolkit.engine.setup import add_defaults, build_runner, last_checkpoint, make_work_dir
 from toolkit.errors import UserError
 from toolkit.inference import config_of_checkpoint, find_device
+from toolkit.video.cache import content_key
 from toolkit.video.frames import open_video
-from toolkit.video.samples import SEGMENT, is_held_out, normal_clips
-from toolkit.video.scorer import AnomalyScorer, Regions, segments
-from toolkit.video.scoring import measure_segments
+from toolkit.video.samples import is_held_out, normal_clips
+from toolkit.video.scorer import SEGMENT, AnomalyScorer, Regions, measure_segments, segments
 from toolkit.video.timeline import smooth
 
 MOST_NORMAL = 60  # segments from which the scores of normal frames are taken
@@ -100,6 +101,7 @@ def fit_scorer(
         UserError: see `SegmentSamples` and `load_into`; or too short footage.
     """
     make_work_dir(work_dir)
+    _check_work(work_dir, config, sources, checkpoint)
     learns = "train_dataloader" in config
     if learns:
         data = config.train_dataloader["dataset"]
@@ -124,6 +126,18 @@ def fit_scorer(
     meta = {"cfg": config.pretty_text, "normal_scores": scores, "unseen": unseen, "heat_limit": heat}
     save_checkpoint({"meta": meta, "state_dict": model.state_dict()}, out)
     return load_scorer(out, device)
+
+
+def _check_work(work_dir: Path, config: Config, sources: Sequence[str | Path], checkpoint: str | None) -> None:
+    """Note what the work in `work_dir` is of, and refuse to go on with that of something else."""
+    footage = [content_key(clip.source) for clip in normal_clips(sources)]
+    told = hashlib.sha256(json.dumps([config.pretty_text, footage, checkpoint]).encode()).hexdigest()
+    note = work_dir / "of"
+    if note.exists() and note.read_text() != told:
+        raise UserError(
+            f"{work_dir}: holds unfinished work of another fit; remove it with --force, or give another --work-dir"
+        )
+    note.write_text(told)
 
 
 def _train(config: Config, work_dir: Path, unsafe: bool) -> AnomalyScorer:

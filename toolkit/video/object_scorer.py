@@ -23,7 +23,7 @@ from toolkit.video.samples import SegmentSamples
 from toolkit.video.scorer import HEAT, AnomalyScorer, Regions, Segment
 from toolkit.video.state import Pair, rebuilt, standardised, summed_errors
 
-BATCH = 64  # objects at once
+BATCH = 32  # objects at once
 
 
 def context(radius: int) -> tuple[int, int]:
@@ -168,7 +168,7 @@ class ObjectPatches(SegmentSamples):
     """Objects of normal videos: dicts of patches (T, 3, S, S) uint8 BGR and flow (T, 2, S, S) float16.
 
     Args:
-        sources: see `SegmentSamples`, as are `cache`, `part` and `limit`.
+        sources: see `SegmentSamples`, as are `cache`, `part` and `samples`.
         extractor: arguments of `ObjectExtractor`.
         max_side: see `AnomalyScorer`.
     """
@@ -182,12 +182,12 @@ class ObjectPatches(SegmentSamples):
         cache: str | Path = "work_dirs/cache",
         max_side: int = 640,
         part: Literal["all", "learn"] = "all",
-        limit: int | None = None,
+        samples: int | None = None,
     ):
         self._extractor = ObjectExtractor(**extractor)
         before, after = context(self._extractor.radius)
         names = ("patches", "flow")
-        super().__init__(sources, cache, {"extractor": extractor}, names, before, after, max_side, part, limit)
+        super().__init__(sources, cache, {"extractor": extractor}, names, before, after, max_side, part, samples)
         del self._extractor  # holds what cannot be handed to other processes
 
     def prepare(self, segment: Segment) -> dict[str, np.ndarray]:

@@ -14,9 +14,8 @@ from toolkit.errors import UserError
 from toolkit.video.cache import SegmentCache
 from toolkit.video.datasets import Clip, find_clips
 from toolkit.video.frames import open_video
-from toolkit.video.scorer import Segment, segments
+from toolkit.video.scorer import SEGMENT, Segment, segments
 
-SEGMENT = 64  # frames
 HELD_OUT = 6  # every sixth segment is not learnt from but tells how high unseen normal frames score
 
 
@@ -46,7 +45,7 @@ class SegmentSamples(Dataset):
         after: frames behind.
         max_side: see `AnomalyScorer`.
         part: "all" segments, or only those to "learn" from, see `is_held_out`.
-        limit: the most samples; more are thinned out evenly.
+        samples: how many there are to be: more are thinned out evenly, fewer repeated. None takes them as they are.
 
     Raises:
         UserError: a source cannot be read, or there is nothing to learn from in all of them.
@@ -65,7 +64,7 @@ class SegmentSamples(Dataset):
         after: int,
         max_side: int,
         part: Literal["all", "learn"] = "all",
-        limit: int | None = None,
+        samples: int | None = None,
     ):
         self.names, self.cache = names, Path(cache)
         self.settings = dict(settings, length=SEGMENT, max_side=max_side)
@@ -84,8 +83,9 @@ class SegmentSamples(Dataset):
         total = int(self._ends[-1]) if len(self._ends) else 0
         if not total:
             raise UserError(f"{', '.join(clip.name for clip in clips[:3])}: {self.nothing}")
+        count = samples or total
         self._chosen = (
-            np.arange(total) if limit is None or limit >= total else np.linspace(0, total - 1, limit).astype(int)
+            np.linspace(0, total, count, endpoint=False).astype(int) if count < total else np.arange(count) % total
         )
 
     @abstractmethod

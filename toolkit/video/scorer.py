@@ -8,17 +8,20 @@ of a frame's regions is the frame's.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 
-if TYPE_CHECKING:
-    from toolkit.video.evaluation import ScoredClip
+from toolkit.data.video import DEFAULT_RATE
+from toolkit.video.frames import open_video
+from toolkit.video.metrics import Found
+from toolkit.video.timeline import smooth, window_frames
 
 HEAT = 16  # rows and columns of a region's picture of errors
+SEGMENT = 64  # frames of a video that are looked at together
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,31 @@ class AnomalyScorer(BaseModel):
         """What `measure` depends on beside the weights and the config, plain data."""
         return {}
 
-    def val_step(self, data: dict) -> list["ScoredClip"]:
-        """Score the clips that a batch of `LabelledClips` names."""
-        from toolkit.video.evaluation import score_clip
+    def judge(
+        self, measured: Iterable[tuple[float, Regions | None]], smooth_seconds: float | None = None
+    ) -> "VideoScores":
+        """The scores of a video.
 
-        return [score_clip(self, clip) for clip in data["clip"]]
+        Args:
+            measured: (seconds, regions) of each frame.
+            smooth_seconds: see the attribute; None for that.
+        """
+        times, regions = zip(*measured, strict=True)
+        fps = (len(times) - 1) / times[-1] if times[-1] > 0 else DEFAULT_RATE
+        window = window_frames(self.smooth_seconds if smooth_seconds is None else smooth_seconds, fps)
+        scores = np.array([self.frame_score(one) for one in regions])
+        nothing = (np.zeros((0, 4), np.float32), np.zeros(0))
+        found = [(one.boxes, self.region_scores(one.errors)) if one else nothing for one in regions]
+        return VideoScores(np.array(times), smooth(scores, window), found)
+
+    def val_step(self, data: dict) -> list["VideoScores"]:
+        """Score the clips of a batch of `LabelledClips`."""
+        scored = []
+        for clip in data["clip"]:
+            with open_video(clip.source, clip.fps) as video:
+                pieces = measure_segments(self, segments(video, SEGMENT, self.before, self.after, self.max_side))
+                scored.append(self.judge(pair for piece in pieces for pair in zip(*piece, strict=True)))
+        return scored
 
     test_step = val_step
 
@@ -109,6 +132,21 @@ class AnomalyScorer(BaseModel):
     def device(self) -> torch.device:
         """Where it computes."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """What a method made of a video.
+
+    Attributes:
+        times: (T,) seconds.
+        scores: (T,), smoothed, NaN where a frame has none.
+        found: for each frame the boxes (N, 4) and scores (N,) of its regions.
+    """
+
+    times: np.ndarray
+    scores: np.ndarray
+    found: list[Found]
 
 
 @dataclass(frozen=True)
@@ -171,3 +209,15 @@ def shrink(frame: np.ndarray, max_side: int) -> np.ndarray:
         return frame
     height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+
+
+Measured = tuple[np.ndarray, list[Regions | None]]  # times (F,) of some frames, and their regions
+
+
+def measure_segments(model: AnomalyScorer, pieces: Iterable[Segment]) -> Iterator[Measured]:
+    """Times and regions of the frames of each segment, boxes in pixels of the video."""
+    model.eval()
+    for piece in pieces:
+        with torch.no_grad():
+            found = model.measure(piece.frames, piece.targets)
+        yield piece.times, [one and Regions(one.boxes * piece.scale, one.errors, one.heat) for one in found]

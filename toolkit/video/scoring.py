@@ -1,29 +1,16 @@
 """Scores of whole videos: measured segment by segment, kept on disk, in memory that does not grow with the frames."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from toolkit.video.cache import SegmentCache
 from toolkit.video.frames import open_video
-from toolkit.video.samples import SEGMENT
-from toolkit.video.scorer import HEAT, AnomalyScorer, Regions, Segment, segments
+from toolkit.video.scorer import HEAT, SEGMENT, AnomalyScorer, Regions, measure_segments, segments
 
 FRAME = [("seconds", "f8"), ("scored", "?")]
-
-Measured = tuple[np.ndarray, list[Regions | None]]  # times (F,) of some frames, and their regions
-
-
-def measure_segments(model: AnomalyScorer, video: Iterable[Segment]) -> Iterator[Measured]:
-    """Times and regions of the frames of each segment, boxes in pixels of the video."""
-    model.eval()
-    for segment in video:
-        with torch.no_grad():
-            found = model.measure(segment.frames, segment.targets)
-        yield segment.times, [one and Regions(one.boxes * segment.scale, one.errors, one.heat) for one in found]
 
 
 class MeasuredVideo:
