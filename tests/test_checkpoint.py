@@ -22,8 +22,8 @@ from mmengine.runner import (
 )
 from torch import nn
 
-from toolkit import checkpoint as checkpoints
-from toolkit.checkpoint import guard_runner, load_checkpoint, load_into, save_checkpoint, write_whole
+from toolkit import files
+from toolkit.checkpoint import guard_runner, load_checkpoint, load_into, save_checkpoint
 from toolkit.errors import UserError
 
 
@@ -204,7 +204,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
             return Limited()
         return opened
 
-    monkeypatch.setattr(checkpoints, "open", limited_open, raising=False)
+    monkeypatch.setattr(files, "open", limited_open, raising=False)
 
 
 @pytest.mark.parametrize("through_mmengine", [False, True])
@@ -221,12 +221,6 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(
         save({"state_dict": {"a": torch.zeros(1000)}}, str(file))
     assert file.read_bytes() == old
     assert [path.name for path in tmp_path.iterdir()] == ["last.pth"]
-
-
-def test_files_have_the_usual_permissions(tmp_path: Path):
-    (tmp_path / "plain").write_bytes(b"x")
-    write_whole(b"x", tmp_path / "whole")
-    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_mmengine_loads_safely_once_guarded(tmp_path: Path, guarded: Any):

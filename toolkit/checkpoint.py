@@ -6,9 +6,7 @@ and write its own checkpoints through a temporary file, so that a full disk cann
 """
 
 import io
-import os
 import re
-import tempfile
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -28,6 +26,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from toolkit.errors import UserError, some
+from toolkit.files import write_whole
 from toolkit.published import convert
 from toolkit.published.weights import state_dict_of, unwrapped
 
@@ -230,34 +229,6 @@ def load_into(model: nn.Module, path: str | Path, unsafe: bool = False, strict: 
     model.load_state_dict(fitting, strict=False)
     missing = [key for key in ours if key not in fitting]
     return Loaded(meta, converted.recognised, missing, [key for key in state if key not in fitting])
-
-
-def write_whole(data: bytes | memoryview, path: str | Path) -> None:
-    """Write `data` to `path` so that the file is at any time either the old one or the new one, whole.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; the old file, if any, is as it was.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are the owner's alone
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        kept = "; the file that was there is unharmed" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def save_checkpoint(checkpoint: Mapping, path: str | Path) -> None:

@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
     """Let the C library keep what tensors free for the next ones.
 
     By default glibc hands blocks of some megabytes back at once, and the kernel clears every page of the next such
-    block: a sixth of the time of a network on a CPU. Elsewhere nothing happens.
+    block, which costs a network on a CPU time at every layer. Elsewhere nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

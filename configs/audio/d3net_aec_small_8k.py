@@ -7,7 +7,7 @@ Held back for validation: one speaker of the digits, four pairs of speakers of s
 fireplace, and the rooms.
 """
 
-_base_ = ["../_base_/default_runtime.py"]
+_base_ = ["../_base_/schedules/audio.py", "../_base_/default_runtime.py"]
 
 data_root = "data/echo/"
 sample_rate = 8000
@@ -34,9 +34,6 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
         type="EchoDataset",
         speech=[
@@ -53,9 +50,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=4,
-    num_workers=0,
-    collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="EchoDataset",
         speech=[
@@ -77,19 +71,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="EchoScores")
 test_evaluator = dict(type="EchoScores", sample_rate=sample_rate)
 
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=3e-3, weight_decay=1e-3),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
-    clip_grad=dict(max_norm=5.0),
-)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(lr=3e-3, weight_decay=1e-3))
 auto_scale_lr = dict(base_batch_size=4)
-custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.005, gamma=100, update_buffers=True, priority=49)
-]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=2)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
+custom_hooks = [dict(_base_.custom_hooks[0], momentum=0.005)]
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(

@@ -8,7 +8,7 @@ Held back for validation: one speaker of the digits, four pairs of speakers of s
 recordings city and exercise_bike.
 """
 
-_base_ = ["../_base_/default_runtime.py"]
+_base_ = ["../_base_/schedules/audio.py", "../_base_/default_runtime.py"]
 
 data_root = "data/denoising/"
 sample_rate = 16000
@@ -38,9 +38,6 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=8,
-    num_workers=0,
-    collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
         type="SpeechInNoise",
         speech=[
@@ -63,9 +60,6 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=8,
-    num_workers=0,
-    collate_fn=dict(type="default_collate"),
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="SpeechInNoise",
         speech=[
@@ -85,20 +79,9 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="SISDR")
 test_evaluator = val_evaluator
 
-optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
-    only_where_fast=True,
-    optimizer=dict(type="AdamW", lr=1.5e-3, weight_decay=0.01),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
-    clip_grad=dict(max_norm=5.0),
-)
+optim_wrapper = dict(type="BFloat16OptimWrapper", only_where_fast=True, optimizer=dict(lr=1.5e-3))
 auto_scale_lr = dict(base_batch_size=8)
-custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.002, gamma=100, update_buffers=True, priority=49)
-]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=4)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
+train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=150),
     dict(

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,14 @@ def test_a_missing_reference_is_named(networks: dict[str, Path], tmp_path: Path,
     assert run("cancel-echo", [str(tmp_path / "mic"), str(tmp_path / "ref"), *options]) == 1
     assert os.path.join("ref", "b.wav does not exist") in capsys.readouterr().err
     assert (tmp_path / "out" / "a.wav").is_file()
+
+
+@pytest.mark.parametrize("name", ["denoise", "cancel-echo"])
+def test_shipped_weights_that_are_gone_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    module = import_module(f"toolkit.commands.{name.replace('-', '_')}")
+    assert module.SHIPPED.is_file()
+    monkeypatch.setattr(module, "SHIPPED", tmp_path / "gone.pth")
+    source = str(sound(tmp_path / "a.wav", noise(1, 3000)))
+    inputs = [source] if name == "denoise" else [source, source]
+    assert run(name, [*inputs, "-o", str(tmp_path / "out.wav")]) == 2
+    assert f"the shipped weights are not at {tmp_path / 'gone.pth'}; give --checkpoint FILE" in capsys.readouterr().err

@@ -241,7 +241,7 @@ def test_the_shipped_config_is_the_published_network() -> None:
     assert network.sample_rate == 16000
     decoders = [layer.conv.real.kernel_size[0] for layer in network.unet.decoders]
     assert decoders == [2, 5, 5, 5, 6, 5, 5]
-    assert network.windows.one_pass == 20  # in 1.2 GB
+    assert network.windows.one_pass == 20
 
 
 @pytest.mark.shared

@@ -55,7 +55,7 @@ def test_a_passer_crosses_once_at_its_speed_on_its_ground(kind, seed):
     for seconds in np.arange(crossing.begin, last, 0.05):
         box = crossing.paint(frame := ground.copy(), seconds)
         changed = np.abs(frame.astype(int) - 128).max(2) > 0
-        assert box is not None or changed[: round(0.55 * 240)].sum() < 40
+        assert box is not None or not changed.any()
         if box is None:
             continue
         x1, y1, x2, y2 = box
@@ -104,9 +104,7 @@ def test_labels_say_where_the_video_differs(normal, tmp_path, capsys):
     labels = np.array(entry["labels"])
     assert len(labels) == len(before) == len(after)
     assert 20 < labels.sum() < 200
-    assert (
-        np.quantile(change[labels == 0], 0.95) < 45 < np.median(change[labels == 1])
-    )  # the coder smears at the borders
+    assert change[labels == 0].max() < 45 < np.median(change[labels == 1])
     assert [event["kind"] for event in entry["events"]] == ["bicycle", "car", "runner"]
     assert f"{labels.sum()} of {len(labels)}" in capsys.readouterr().out
     for event in entry["events"]:

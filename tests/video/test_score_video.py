@@ -16,9 +16,15 @@ from toolkit.video.scorer import Regions, segments
 from toolkit.video.scoring import MeasuredVideo
 
 WIDTH, HEIGHT, RATE = 96, 64, 25
-SMALL = ["model.network.channels=(4,8)", "model.network.layers=1", "model.network.heads=2", "model.extractor.size=8",
-         "train_dataloader.dataset.extractor.size=8",
-         "train_dataloader.batch_size=16", "train_dataloader.dataset.samples=400", "optim_wrapper.optimizer.lr=0.01"]  # fmt: skip
+SMALL = [
+    "model.network.channels=(4,8)",
+    "model.network.layers=1",
+    "model.network.heads=2",
+    "model.extractor.size=8",
+    "train_dataloader.batch_size=16",
+    "train_dataloader.dataset.samples=400",
+    "optim_wrapper.optimizer.lr=0.01",
+]
 NETWORK = dict(type="STATE", layers=1, channels=(4, 8), heads=2)
 EXTRACTOR = dict(
     rules=dict(min_score=0.25, min_box_area=1600.0, max_cover=0.6, blur=5, min_difference=18, min_motion_area=1600.0),
@@ -303,6 +309,20 @@ def test_videos_where_nothing_moves_or_that_are_short_have_scores(count, fitted,
     assert told["frames"] == count
     assert told["events"] == []
     assert told["unscored"] == 0
+
+
+def test_the_baseline_goes_the_same_way_and_says_which_frames_it_cannot_score(odd, tmp_path, capsys):
+    normal, model = write_video(tmp_path / "a.avi", 100), tmp_path / "m.pth"
+    assert run("score-video", ["fit", str(normal), "-o", str(model), "--config", "video/frame_difference"]) == 0
+    assert "threshold is taken from what was learnt from" in capsys.readouterr().err
+    assert run("score-video", ["score", str(odd), "--model", str(model), "-o", str(tmp_path / "out")]) == 0
+    assert "the first 1 frames have no score" in capsys.readouterr().err
+    told = json.loads((tmp_path / "out" / "odd" / "scores.json").read_text())
+    assert told["scores"][0] is None
+    assert told["unscored"] == 1
+    argv = ["score", str(odd), "--model", str(model), "-o", str(tmp_path / "again"), "--no-perturb"]
+    assert run("score-video", argv) == 2
+    assert "FrameDifference, which takes no such step" in capsys.readouterr().err
 
 
 def test_published_weights_need_statistics_alone(tmp_path, capsys):

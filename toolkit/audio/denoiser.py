@@ -119,7 +119,7 @@ class BandGRU(SpectralModel):
             self.head.weight *= 0.1
             self.head.bias.zero_()
             self.head.bias[:2] = 1.0  # real part of the present frame, both bins: near to passing the input
-        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def core(self, spectra: Tensor, state: Any) -> tuple[Tensor, Any]:  # (B, 1, F, N) -> (B, 1, F, N)
         past = state or {}

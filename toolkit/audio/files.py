@@ -3,8 +3,6 @@
 Wavs are (C, T) float32 in [-1, 1].
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import soundfile
 
 from toolkit.errors import UserError
+from toolkit.files import give_name, temporary_for, unharmed
 
 # By the ending of a name: libsndfile's format.
 FORMATS = {
@@ -187,12 +186,10 @@ class SoundWriter:
         self.format, self.subtype = coding_for(path, frames, channels, coding)
         self.frames = 0
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            place, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent)
+            self._temporary = temporary_for(self.path)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
-        os.close(place)
-        self._temporary = Path(name)
+        name = str(self._temporary)
         try:
             self._file = soundfile.SoundFile(name, "w", sample_rate, channels, self.subtype, format=self.format)
         except (soundfile.LibsndfileError, ValueError) as error:
@@ -214,8 +211,7 @@ class SoundWriter:
         self.frames += wav.shape[1]
 
     def _unwritable(self) -> UserError:
-        kept = "; the file that was there is unharmed" if self.path.exists() else ""
-        return UserError(f"cannot write {self.path}: the disk is full, or was taken away{kept}")
+        return UserError(f"cannot write {self.path}: the disk is full, or was taken away{unharmed(self.path)}")
 
     def close(self) -> None:
         """Finish the file and give it its name."""
@@ -223,10 +219,7 @@ class SoundWriter:
             self._file.close()
             if soundfile.info(self._temporary).frames < self.frames:
                 raise self._unwritable()
-            umask = os.umask(0)
-            os.umask(umask)
-            self._temporary.chmod(0o666 & ~umask)  # mkstemp's files are the owner's alone
-            self._temporary.replace(self.path)
+            give_name(self._temporary, self.path)
         except (soundfile.LibsndfileError, OSError) as error:
             raise self._unwritable() from error
         finally:

@@ -213,7 +213,7 @@ class FRCRN(nn.Module):
     """
 
     inputs, outputs = ("mixture",), ("speech",)
-    windows = Windows(one_pass=20, window=10, stride=8, drop=1)  # published: whole up to 120 s (6 GB), then 1 s
+    windows = Windows(one_pass=20, window=10, stride=8, drop=1)  # published: whole up to 120 s, then 1 s
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class TrainableConvolve(torch.autograd.Function):
-    """`convolve` whose gradients are made five times as fast as PyTorch's own on a CPU."""
+    """`convolve` with gradients made of fast operators; PyTorch's own are slow on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:

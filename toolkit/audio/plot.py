@@ -1,10 +1,12 @@
 """Spectrograms of files of any length, one above the other."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
 from toolkit.audio.files import SoundReader
+from toolkit.files import write_whole
 
 COLUMNS = 1000  # of the picture, whatever the length
 FRAMES = 4  # averaged in a column, spread over its time
@@ -49,5 +51,6 @@ def draw_spectrograms(titles: list[str], files: list[Path], path: Path) -> None:
         axes.set_ylabel("kHz")
     rows[-1].set_xlabel("s")
     figure.colorbar(picture, ax=list(rows), label="dB")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100, format="png")
+    write_whole(drawn.getvalue(), path)

@@ -11,19 +11,16 @@ if TYPE_CHECKING:
     from toolkit.audio.inferencer import AudioProcessor
 
 EXAMPLES = f"""examples:
+  python tools/cancel_echo.py microphone.wav loudspeaker.wav -o near.wav    the network that comes with the toolkit
+  python tools/cancel_echo.py microphones/ loudspeakers/ -o near/           files of the same name
   python tools/cancel_echo.py microphone.wav loudspeaker.wav -o near.wav --checkpoint best.pth
-  python tools/cancel_echo.py microphones/ loudspeakers/ -o near/ --checkpoint best.pth      files of the same name
-  ... | python tools/cancel_echo.py - -o - --channels 2 --checkpoint best.pth     a pipe: the last channel is REF
+  ... | python tools/cancel_echo.py - -o - --channels 2                     a pipe: the last channel is REF
 
 MIC and REF may differ in rate, channels and length: the reference's channels are averaged, silence follows where it
 ends. Where the echo lies outside 0 to 50 ms after the reference, the reference is moved; this offset is looked for up
 to --max-offset seconds in both directions, in the first five minutes. A clock that drifts is not followed.
 {NOTES}"""
 SHIPPED = Path(__file__).resolve().parents[1] / "audio" / "weights" / "d3net_aec_small.pth"
-NO_MODEL = (
-    "no network is shipped for echo cancellation: give --checkpoint FILE of one that you trained "
-    "(tools/train.py audio/d3net_aec_...)"
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,5 +73,5 @@ def main(argv: list[str] | None = None) -> int:
         )
     jobs = [] if piped else _pairs(args)
     check_outputs(jobs, args, ("speech",))
-    processor = load(args, _misfit, SHIPPED, NO_MODEL)
+    processor = load(args, _misfit, SHIPPED)
     return pipe(processor, "-", args) if piped else work(processor, jobs, args, max_offset=args.max_offset)

@@ -1,13 +1,13 @@
 """Measure echo cancellers on simulated echo of your own speech: ERLE, SI-SDR, PESQ and STOI, side by side."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
+from toolkit.commands._figures import add_options, check_out, write_figures
 from toolkit.commands.cancel_echo import SHIPPED
 from toolkit.errors import UserError
 
@@ -70,15 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--model", action="append", metavar="MODEL", help="a checkpoint; default: the shipped one")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation (default: 0)")
-    parser.add_argument("-o", "--out", type=Path, help="write every single figure to this CSV file")
-    parser.add_argument("--force", action="store_true", help="overwrite the file that --out names")
+    add_options(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.out and args.out.exists() and not args.force:
-        raise UserError(f"{args.out}: exists already; --force overwrites it")
+    check_out(args)
     if not 0 <= args.warm_up <= args.seconds - 1:
         raise UserError(f"--warm-up {args.warm_up}: give 0 or more, and at least 1 s less than --seconds")
     if args.count < 1:
@@ -114,11 +112,8 @@ def main(argv: list[str] | None = None) -> int:
     print(table(rows, {name: time / seconds for name, time in spent.items()}))
     print(f"\n{args.count} recordings of each kind, {args.seconds:g} s at {rate} Hz; measured after {args.warm_up:g} s")
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("canceller", "recording", "measure", "value"))
-            writer.writerows((*row[:3], f"{row[3]:.4f}") for row in rows)
+        head = ("canceller", "recording", "measure", "value")
+        write_figures(args.out, head, ((*row[:3], f"{row[3]:.4f}") for row in rows))
     return 0
 
 

@@ -1,7 +1,6 @@
 """Measure denoisers on your own speech and noise: SI-SDR improvement at several noise levels, side by side."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -9,7 +8,7 @@ from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
-from toolkit.errors import UserError
+from toolkit.commands._figures import add_options, check_out, write_figures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,15 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", action="append", metavar="MODEL", help="a checkpoint; default: the shipped denoiser")
     parser.add_argument("--without", nargs="+", default=[], choices=("rnnoise", "noisereduce"), help="leave these out")
-    parser.add_argument("-o", "--out", type=Path, help="write every single figure to this CSV file")
-    parser.add_argument("--force", action="store_true", help="overwrite the file that --out names")
+    add_options(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.out and args.out.exists() and not args.force:
-        raise UserError(f"{args.out}: exists already; --force overwrites it")
+    check_out(args)
     import numpy as np
     from tqdm import tqdm
 
@@ -82,11 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     print(table(rows, args.levels, {name: time / seconds for name, time in spent.items()}))
     print(f"{len(speech)} speech files, {len(noise)} noises: {', '.join(path.stem for path in noise)}")
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("denoiser", "speech", "noise", "level", "si_sdr_before", "improvement_or_si_sdr_of_clean"))
-            writer.writerows((*row[:4], f"{row[4]:.3f}", f"{row[5]:.3f}") for row in rows)
+        head = ("denoiser", "speech", "noise", "level", "si_sdr_before", "improvement_or_si_sdr_of_clean")
+        write_figures(args.out, head, ((*row[:4], f"{row[4]:.3f}", f"{row[5]:.3f}") for row in rows))
     return 0
 
 

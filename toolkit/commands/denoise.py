@@ -1,11 +1,9 @@
 """Take the noise out of recordings: files, folders, or a live stream on a pipe."""
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.commands._audio import NOTES, add_options, check_outputs, find_jobs, load, parse, pipe, work
-from toolkit.errors import UserError
+from toolkit.commands._audio import NOTES, build_parser, parse, work_on_inputs
 
 if TYPE_CHECKING:
     from toolkit.audio.inferencer import AudioProcessor
@@ -19,18 +17,7 @@ EXAMPLES = f"""examples:
   python tools/denoise.py noisy.wav -o clean.wav --model audio/frcrn_se_16k --checkpoint last_best_checkpoint.pt
   arecord -t raw -f S16_LE -r 48000 | python tools/denoise.py - -o - --rate 48000 | aplay -t raw -f S16_LE -r 48000
 {NOTES}"""
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="sound files, folders, globs, or - for a pipe")
-    add_options(
-        parser,
-        "the clean recording (or a folder with one of the same name): print SI-SDR, PESQ and STOI before and after",
-    )
-    return parser
+CLEAN = "the clean recording (or a folder with one of the same name): print SI-SDR, PESQ and STOI before and after"
 
 
 def _misfit(processor: "AudioProcessor") -> str | None:
@@ -40,12 +27,5 @@ def _misfit(processor: "AudioProcessor") -> str | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(build_parser(), argv)
-    piped = "-" in args.inputs or args.out == "-"
-    if piped and len(args.inputs) > 1:
-        raise UserError("a pipe goes with one input only")
-    jobs = [] if piped else find_jobs(args.inputs, args.out)
-    check_outputs(jobs, args, ("speech",))
-    missing = f"the shipped weights are not at {SHIPPED}; give --checkpoint FILE"
-    processor = load(args, _misfit, SHIPPED, missing)
-    return pipe(processor, args.inputs[0], args) if piped else work(processor, jobs, args)
+    args = parse(build_parser(__doc__, EXAMPLES, CLEAN), argv)
+    return work_on_inputs(args, _misfit, SHIPPED)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from toolkit.commands._figures import check_out, write_figures
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   python tools/score_video.py fit monday.mp4 tuesday.mp4 -o camera.pth       learn what is normal there
+  python tools/score_video.py fit monday.mp4 -o camera.pth --detector yolo_ms_xs_80e_bccd best.pth
+  python tools/score_video.py fit monday.mp4 -o camera.pth --cfg-options model.extractor.flow.type=RAFT \\
+      model.extractor.flow.checkpoint=raft_small_C_T_V2-01064c6d.pth         another optical flow than OpenCV's DIS
   python tools/score_video.py score wednesday.mp4 --model camera.pth -o found
   python tools/score_video.py score recordings/ --model camera.pth -o found --quantile 0.999 --heat-map
   python tools/score_video.py score rtsp://camera/stream --model camera.pth  events as JSON lines, until Ctrl-C
@@ -71,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--cache", type=Path, default=Path("work_dirs/cache"), help="for what is measured")
     for command in (fit, score, evaluate):
+        command.epilog, command.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
         command.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: the best there is)")
         command.add_argument("--force", action="store_true", help="replace earlier results")
     return parser
@@ -101,6 +106,8 @@ def fit(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.cfg_options)
     if args.detector:
         use_detector(config, args.detector)
+    elif "extractor" in config.model and "detector" not in config.model.extractor:
+        print("objects are found by their motion alone; --detector adds what a detector finds")
     normal_clips(args.normal)  # for its errors
     began = time.perf_counter()
     work_dir = args.work_dir or args.out.with_suffix(".fit")
@@ -127,9 +134,7 @@ def use_detector(config: Any, names: list[str]) -> None:
     if len(names) > 2:
         raise UserError(f"--detector: give [CONFIG] CHECKPOINT, not {len(names)} files")
     names = [str(Path(name).resolve()) if Path(name).exists() else name for name in names]
-    detector = dict(config=names[0], checkpoint=names[1] if len(names) > 1 else None)
-    config.model.extractor["detector"] = detector
-    config.train_dataloader.dataset.extractor["detector"] = detector
+    config.model.extractor["detector"] = dict(config=names[0], checkpoint=names[1] if len(names) > 1 else None)
 
 
 # --- score ----------------------------------------------------------------------------------------------------------
@@ -324,10 +329,8 @@ def live_table(folder: Path, force: bool) -> Any:
 def evaluate(args: argparse.Namespace) -> int:
     from toolkit.engine.setup import choose_device
 
-    if args.out and args.out.exists() and not args.force:
-        raise UserError(f"{args.out}: exists already; --force replaces it")
+    check_out(args)
     choose_device(args.device)
-    from toolkit.checkpoint import write_whole
     from toolkit.video.evaluation import compare
 
     rows = compare(args.set, args.model, args.smooth, args.cache, args.device)
@@ -337,5 +340,5 @@ def evaluate(args: argparse.Namespace) -> int:
     for line in (names, *table):
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if args.out:
-        write_whole("".join(",".join(line) + "\n" for line in (names, *table)).encode(), args.out)
+        write_figures(args.out, names, table)
     return 0

@@ -1,10 +1,8 @@
 """Part speakers who talk at the same time into one file each."""
 
-import argparse
 from typing import TYPE_CHECKING
 
-from toolkit.commands._audio import NOTES, add_options, check_outputs, find_jobs, load, parse, pipe, work
-from toolkit.errors import UserError
+from toolkit.commands._audio import NOTES, build_parser, parse, work_on_inputs
 
 if TYPE_CHECKING:
     from toolkit.audio.inferencer import AudioProcessor
@@ -18,23 +16,11 @@ EXAMPLES = f"""examples:
 Long recordings go through in windows that overlap; the speakers keep their order. The results add up to the recording
 as nearly as one gain for each allows.
 {NOTES}"""
+CLEAN = "the speakers' clean recordings, in any order: print SI-SDR, PESQ and STOI of each before and after"
 NO_MODEL = (
     "no network is shipped for separation: give --checkpoint FILE of one that you trained "
     "(tools/train.py audio/mossformer2_ss_...), or --model CONFIG --checkpoint FILE with the published weights"
 )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="sound files, folders, globs, or - for a pipe")
-    add_options(
-        parser,
-        "the speakers' clean recordings, in any order: print SI-SDR, PESQ and STOI of each before and after",
-        "+",
-    )
-    return parser
 
 
 def _misfit(processor: "AudioProcessor") -> str | None:
@@ -44,11 +30,5 @@ def _misfit(processor: "AudioProcessor") -> str | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(build_parser(), argv)
-    piped = "-" in args.inputs or args.out == "-"
-    if piped and len(args.inputs) > 1:
-        raise UserError("a pipe goes with one input only")
-    jobs = [] if piped else find_jobs(args.inputs, args.out)
-    processor = load(args, _misfit, None, NO_MODEL)
-    check_outputs(jobs, args, processor.outputs)
-    return pipe(processor, args.inputs[0], args) if piped else work(processor, jobs, args)
+    args = parse(build_parser(__doc__, EXAMPLES, CLEAN, "+"), argv)
+    return work_on_inputs(args, _misfit, None, NO_MODEL)

@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from toolkit.commands._figures import check_out
 from toolkit.errors import UserError, some
+from toolkit.files import write_whole
 
 EXAMPLES = """examples:
   python tools/test.py detection/yolo_ms_xs_80e_bccd work_dirs/yolo_ms_xs_80e_bccd/best.pth
@@ -33,8 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.out and args.out.exists() and not args.force:
-        raise UserError(f"{args.out}: exists already; --force overwrites it")
+    check_out(args)
     from toolkit.engine.setup import (
         add_defaults,
         build_runner,
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     choose_device(args.device)
-    from toolkit.checkpoint import load_into, write_whole
+    from toolkit.checkpoint import load_into
     from toolkit.config import check_top_keys, config_errors, load_config
 
     cfg = load_config(args.config, args.cfg_options)

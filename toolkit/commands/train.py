@@ -135,7 +135,7 @@ def check(cfg) -> int:
         unread_keys = unread()
     params = sum(parameter.numel() for parameter in runner.model.parameters())
     print(f"model: {type(runner.model).__name__}, {params:,} parameters")
-    print(f"data: {len(runner.train_dataloader.dataset):,} training pictures, {len(runner.train_dataloader):,} batches")
+    print(f"data: {len(runner.train_dataloader.dataset):,} training samples, {len(runner.train_dataloader):,} batches")
     print("one batch: " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items()))
     if unread_keys:
         print("config keys that nothing read:\n" + "\n".join(f"  {key}" for key in unread_keys))

@@ -15,8 +15,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from toolkit.checkpoint import write_whole
+from toolkit.engine.optimizers import first_rate
 from toolkit.engine.sampling import seed_everything
+from toolkit.files import write_whole
 
 
 @HOOKS.register_module()
@@ -156,7 +157,7 @@ class ProgressHook(Hook):
         losses = {name: value / self._count for name, value in self._sums.items()}
         total = losses.pop("loss", sum(losses.values()))
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.4f}" for name, value in losses.items())
-        lr = runner.optim_wrapper.get_lr()["lr"][0]
+        lr = first_rate(runner.optim_wrapper)
         left = tqdm.format_interval((runner.max_iters - iteration) / rate)
         self._say(f"{label}  loss {total:.4f} ({parts})  lr {lr:.2e}  {rate:.2f} it/s  left {left}")
         self._mark, self._sums, self._count = (now, iteration), {}, 0

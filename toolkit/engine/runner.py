@@ -15,9 +15,11 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DATA_SAMPLERS, DATASETS, RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from toolkit.checkpoint import check_fit, load_checkpoint, load_into
+from toolkit.engine.optimizers import first_rate
 from toolkit.engine.sampling import ReproducibleDataset, ResumableBatchSampler, ResumableSampler, init_worker
 from toolkit.errors import UserError
 
@@ -67,12 +69,19 @@ def merge_equal_groups(optimizer: torch.optim.Optimizer) -> None:
     optimizer.param_groups[:] = merged
 
 
-def first_rate(optim_wrapper: Any) -> float | None:
-    """The learning rate of the first parameters of an optimizer wrapper, of the first one's where there are several."""
-    groups = getattr(optim_wrapper, "param_groups", None)
-    if isinstance(groups, dict):
-        groups = next(iter(groups.values()))
-    return groups[0]["lr"] if groups else None
+def hide_wrapper(part: DistributedDataParallel) -> None:
+    """Keep "module." out of the names of the weights of a part of a model that is wrapped by itself."""
+
+    def strip(_: nn.Module, state: dict, prefix: str, __: dict) -> None:
+        for name in [name for name in state if name.startswith(f"{prefix}module.")]:
+            state[prefix + name.removeprefix(f"{prefix}module.")] = state.pop(name)
+
+    def restore(state: dict, prefix: str, *_: Any) -> None:
+        for name in [name for name in state if name.startswith(prefix)]:
+            state[f"{prefix}module.{name.removeprefix(prefix)}"] = state.pop(name)
+
+    part._register_state_dict_hook(strip)
+    part._register_load_state_dict_pre_hook(restore)
 
 
 class QuietEvaluator(Evaluator):
@@ -104,10 +113,17 @@ class ToolkitRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        if not self.distributed or model_wrapper_cfg is not None or get_device() != "cpu":
-            return super().wrap_model(model_wrapper_cfg, model)
-        unused = self.cfg.get("find_unused_parameters", False)
-        return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+        on_cpu = self.distributed and get_device() == "cpu"
+        if on_cpu and model_wrapper_cfg is None:
+            unused = self.cfg.get("find_unused_parameters", False)
+            return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+        if on_cpu and str(model_wrapper_cfg.get("type")).endswith("DistributedDataParallel"):
+            model_wrapper_cfg = {**model_wrapper_cfg, "device_ids": None}  # mmengine would name a GPU
+        wrapped = super().wrap_model(model_wrapper_cfg, model)
+        for part in model.children():
+            if isinstance(part, DistributedDataParallel):
+                hide_wrapper(part)
+        return wrapped
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         built = super().build_optim_wrapper(optim_wrapper)

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from toolkit.errors import UserError
+from toolkit.files import write_whole
 from toolkit.video.frames import open_video
 from toolkit.video.passers import PERSON, Passer, find_cutouts, make_passer
 from toolkit.video.writer import open_writer
@@ -61,9 +62,24 @@ class Crossing:
             middle, colors, alpha = width - middle, colors[:, ::-1], alpha[:, ::-1]
         share = min(max(middle / width, 0.0), 1.0)
         ground = self.ground[0] + share * (self.ground[1] - self.ground[0])
+        left, top = round(middle - alpha.shape[1] / 2), round(ground) - len(alpha)
+        box = _seen(alpha, left, top, *frame.shape[1::-1])
+        if box is None:  # its shadow alone would be an odd thing without a label
+            return None
         _shade(frame, middle, ground, self.passer.size[0] * self.scale)
         colors = cv2.GaussianBlur(colors, (3, 3), 0) * np.clip(frame.mean() / 115, 0.6, 1.15)
-        return _blend(frame, colors, alpha, round(middle - alpha.shape[1] / 2), round(ground) - len(alpha))
+        _blend(frame, colors, alpha, left, top)
+        return box
+
+
+def _seen(alpha: np.ndarray, left: int, top: int, width: int, height: int) -> tuple[int, int, int, int] | None:
+    """The box of what is seen of a cut-out at (left, top) in a picture of this size; None for nothing."""
+    rows, columns = np.nonzero(alpha >= 0.5)
+    inside = (rows + top >= 0) & (rows + top < height) & (columns + left >= 0) & (columns + left < width)
+    if not inside.any():
+        return None
+    rows, columns = rows[inside] + top, columns[inside] + left
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def _shade(frame: np.ndarray, middle: float, ground: float, width: float) -> None:
@@ -76,23 +92,14 @@ def _shade(frame: np.ndarray, middle: float, ground: float, width: float) -> Non
     frame[top:bottom] = (frame[top:bottom] * (1 - soft[..., None])).astype(np.uint8)
 
 
-def _blend(
-    frame: np.ndarray, colors: np.ndarray, alpha: np.ndarray, left: int, top: int
-) -> tuple[int, int, int, int] | None:
+def _blend(frame: np.ndarray, colors: np.ndarray, alpha: np.ndarray, left: int, top: int) -> None:
+    """Paint the part of a cut-out at (left, top) that lies in `frame`, which is to be some of it."""
     height, width = frame.shape[:2]
     x1, y1 = max(left, 0), max(top, 0)
     x2, y2 = min(left + alpha.shape[1], width), min(top + len(alpha), height)
-    if x1 >= x2 or y1 >= y2:
-        return None
     part = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
     weight, under = alpha[part][..., None], frame[y1:y2, x1:x2]
     frame[y1:y2, x1:x2] = np.clip(under + weight * (colors[part] - under) + 0.5, 0, 255).astype(np.uint8)
-    rows, columns = np.nonzero(alpha[part] >= 0.5)
-    if not len(rows):
-        return None
-    return (
-        int(x1 + columns.min()), int(y1 + rows.min()), int(x1 + columns.max()) + 1, int(y1 + rows.max()) + 1,
-    )  # fmt: skip
 
 
 def plan(
@@ -194,7 +201,7 @@ def make_anomaly_video(
         "events": [_event(track, passer, boxes, times) for track, passer in enumerate(passers)],
         "made": {"source": Path(source).name, "seed": seed},
     }
-    out.with_suffix(".json").write_text(json.dumps({out.stem: entry}), encoding="utf-8")
+    write_whole(json.dumps({out.stem: entry}).encode(), out.with_suffix(".json"))
     return entry
 
 

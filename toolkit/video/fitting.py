@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
 from tqdm import tqdm
 
-from toolkit.checkpoint import load_into, save_checkpoint
+from toolkit.checkpoint import load_checkpoint, load_into, save_checkpoint
 from toolkit.config import config_errors, set_scope
 from toolkit.engine.setup import add_defaults, build_runner, last_checkpoint, make_work_dir
 from toolkit.errors import UserError
@@ -68,7 +68,8 @@ def load_scorer(path: str | Path, device: str | None = None) -> FittedScorer:
         model = MODELS.build(config.model)
     if not isinstance(model, AnomalyScorer):
         raise UserError(f"{path} is a {type(model).__name__}, not a model of `score_video.py fit`")
-    meta = load_into(model, path).meta
+    learnt = bool(model.state_dict())  # a baseline has nothing to load
+    meta = load_into(model, path).meta if learnt else load_checkpoint(path).get("meta", {})
     normal = [np.array(part, np.float64) for part in meta.get("normal_scores") or ()]
     key = hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
     unseen, heat_limit = bool(meta.get("unseen")), float(meta.get("heat_limit", np.nan))
@@ -106,6 +107,8 @@ def fit_scorer(
     if learns:
         data = config.train_dataloader["dataset"]
         data.update(sources=[str(source) for source in sources], cache=str(work_dir / "cache"), part="learn")
+        if "extractor" in data:
+            data["extractor"] = config.model.extractor
     if learns and checkpoint is None:
         model = _train(config, work_dir, unsafe)
     else:

@@ -23,7 +23,7 @@ from toolkit.video.samples import SegmentSamples
 from toolkit.video.scorer import HEAT, AnomalyScorer, Regions, Segment
 from toolkit.video.state import Pair, rebuilt, standardised, summed_errors
 
-BATCH = 32  # objects at once
+BATCH, STEP = 32, 8  # objects at once at most, and what their number is a multiple of
 
 
 def context(radius: int) -> tuple[int, int]:
@@ -111,15 +111,18 @@ class ObjectScorer(AnomalyScorer):
         """
         errors, heat = [np.zeros((0, 2), np.float32)], [np.zeros((0, HEAT, HEAT), np.float32)]
         for start in range(0, len(patches), BATCH):
-            raw = torch.from_numpy(patches[start : start + BATCH]).to(self.device).float() / 255
-            of_flow = torch.from_numpy(flow[start : start + BATCH]).to(self.device).float()
+            end = min(start + BATCH, len(patches))
+            # oneDNN keeps memory for every size of batch that it has met: the last object stands in up to a few sizes
+            rows = np.arange(start, start + -(-(end - start) // STEP) * STEP).clip(max=end - 1)
+            raw = torch.from_numpy(patches[rows]).to(self.device).float() / 255
+            of_flow = torch.from_numpy(flow[rows]).to(self.device).float()
             outputs, aims = rebuilt(self.network, raw, of_flow, epsilon)
-            errors.append(torch.stack(summed_errors(outputs, aims), 1).cpu().numpy())
-            heat.append(self._heat(outputs, aims).cpu().numpy())
+            errors.append(torch.stack(summed_errors(outputs, aims), 1)[: end - start].cpu().numpy())
+            heat.append(self._heat(outputs, aims)[: end - start].cpu().numpy())
         return np.concatenate(errors), np.concatenate(heat)
 
     def _heat(self, outputs: Pair, targets: Pair) -> Tensor:
-        weights = (self.raw_weight, self.flow_weight) / self.normal_std.clamp(min=1e-12).cpu().numpy()
+        weights = 1 / self.normal_std.clamp(min=1e-12)
         maps = [(target - output).square().sum((1, 2)) for output, target in zip(outputs, targets, strict=True)]
         return adaptive_avg_pool2d(sum(w * one for w, one in zip(weights.tolist(), maps, strict=True)), HEAT)
 

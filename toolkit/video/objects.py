@@ -59,6 +59,7 @@ class ObjectExtractor:
         self.rules, self.scale_rules, self.radius, self.size = ForegroundRules(**rules), scale_rules, radius, size
         self._flow = build_flow(flow or dict(type="DIS"))
         self._detect = _detector(**detector) if detector else None
+        self._pool = ThreadPoolExecutor(os.cpu_count())  # new threads each time would each keep memory of their own
         self._known: dict[int, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
 
     def extract(self, frames: Sequence[np.ndarray], targets: range) -> list[Objects]:
@@ -71,8 +72,7 @@ class ObjectExtractor:
         """
         self._known = {id(frame): self._known.get(id(frame), (frame, {})) for frame in frames}
         rules = self._rules(frames[0].shape)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            flows = list(pool.map(lambda index: self._flow_of(frames, index), range(len(frames))))
+        flows = list(self._pool.map(lambda index: self._flow_of(frames, index), range(len(frames))))
         return [self._objects(frames, flows, index, rules) for index in targets]
 
     def _rules(self, shape: tuple[int, ...]) -> ForegroundRules:

@@ -222,13 +222,13 @@ class STATE(nn.Module):
         """Rebuild objects and predict their flow.
 
         Args:
-            patches: (B, T, 3, H, W), BGR in [0, 1]; 32x32 published, any multiple of 4 will do.
+            patches: (B, T, 3, H, W), BGR in [0, 1]; 32x32 published, any multiple of 2^(stages - 1) will do.
 
         Returns:
             The frames (B, T, 3, H, W) and their flow (B, T, 2, H, W) in pixels per frame.
 
         Raises:
-            ValueError: a side is no multiple of 4, or there are more frames than positions.
+            ValueError: a side is no such multiple, or there are more frames than positions.
         """
         height, width = patches.shape[-2:]
         if height % self.divisor or width % self.divisor:

@@ -4,19 +4,19 @@ Times are in seconds, scores one a frame, NaN where a frame has none.
 """
 
 import csv
+import io
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from toolkit.data.video import DEFAULT_RATE
+from toolkit.files import write_whole
 from toolkit.video.metrics import NO_OBJECT
 
 KEY_WIDTH = 320  # pixels of the key frames that are kept
@@ -110,7 +110,7 @@ class EventFinder:
         self._odd = score >= self.threshold
         if self._odd:
             self._take(seconds, score)
-        return self._start() + told if not told else told + self._start()
+        return told + self._start()
 
     def _take(self, seconds: float, score: float) -> None:
         end = seconds + 1 / self.fps
@@ -188,13 +188,14 @@ class Scored:
 
 def write_csv(scored: Scored, path: Path) -> None:
     """Write one row a frame: frame, seconds, score, smoothed, event (1 in an event). A frame without score has none."""
-    with _whole_file(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["frame", "seconds", "score", "smoothed", "event"])
-        rows = zip(scored.times, scored.scores, scored.smoothed, scored.odd, strict=True)
-        for number, (seconds, score, mean, odd) in enumerate(rows):
-            values = ["" if math.isnan(value) else f"{value:.6g}" for value in (score, mean)]
-            table.writerow([number, f"{seconds:.3f}", *values, int(odd)])
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["frame", "seconds", "score", "smoothed", "event"])
+    rows = zip(scored.times, scored.scores, scored.smoothed, scored.odd, strict=True)
+    for number, (seconds, score, mean, odd) in enumerate(rows):
+        values = ["" if math.isnan(value) else f"{value:.6g}" for value in (score, mean)]
+        table.writerow([number, f"{seconds:.3f}", *values, int(odd)])
+    write_whole(text.getvalue().encode(), path)
 
 
 def write_json(scored: Scored, path: Path, **more: Any) -> None:
@@ -211,8 +212,7 @@ def write_json(scored: Scored, path: Path, **more: Any) -> None:
         "scores": [_number(value) for value in scored.scores],
         "smoothed": [_number(value) for value in scored.smoothed],
     }
-    with _whole_file(path) as file:
-        json.dump(content, file, allow_nan=False)
+    write_whole(json.dumps(content, allow_nan=False).encode(), path)
 
 
 def event_entry(event: Event) -> dict[str, float]:
@@ -223,19 +223,6 @@ def event_entry(event: Event) -> dict[str, float]:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # --- the picture ----------------------------------------------------------------------------------------------------
@@ -300,13 +287,9 @@ def draw_timeline(scored: Scored, key_frames: Sequence[tuple[float, np.ndarray]]
     else:
         axes = figure.subplots()
     _draw_curve(axes, scored, [seconds for seconds, _ in key_frames])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(part, dpi=100, format="png", metadata={"Software": None})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100, format="png", metadata={"Software": None})
+    write_whole(drawn.getvalue(), path)
 
 
 def _draw_curve(axes: Any, scored: Scored, marked: Sequence[float]) -> None:
