@@ -1,11 +1,11 @@
-"""BandGRU, the denoiser in the package: 16 kHz, causal, 64 ms; trained in 80 minutes on one core.
+"""BandGRU, the denoiser in the package: 16 kHz, causal, 64 ms; 80 minutes on one core.
 
     python data/make_tts_speech.py data/denoising/speech_tts
     ln -s ... data/denoising/speech_mix data/denoising/spoken_digits data/denoising/noise    (see data/README.md)
     python tools/train.py audio/denoiser_16k
 
-Held back for validation: one speaker of the digits, four pairs of speakers of speech_mix, the voice rms, and the
-recordings city and exercise_bike.
+The shipped weights were trained on for longer, see toolkit/audio/weights/README.md. Held back for validation: one
+speaker of the digits, four pairs of speakers of speech_mix, the voice rms, and the recordings city and exercise_bike.
 """
 
 _base_ = ["../_base_/schedules/audio.py", "../_base_/default_runtime.py"]
