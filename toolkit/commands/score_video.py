@@ -12,6 +12,7 @@ from toolkit.commands._figures import check_out, write_figures
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
+    from toolkit.video.datasets import Clip
     from toolkit.video.fitting import FittedScorer
     from toolkit.video.timeline import Scored
 
@@ -90,8 +91,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(args: argparse.Namespace) -> int:
-    import shutil
-
     if args.out.suffix != ".pth":
         raise UserError(f"--out {args.out}: a model's file ends in .pth")
     if args.out.exists() and not args.force:
@@ -112,19 +111,31 @@ def fit(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     work_dir = args.work_dir or args.out.with_suffix(".fit")
     if args.force:
-        shutil.rmtree(work_dir, ignore_errors=True)
+        clear_work(work_dir)
     last = last_checkpoint(work_dir / "training")
     if last is not None:
         print(f"going on from {last}")
     fitted = fit_scorer(config, args.normal, args.out, work_dir, args.checkpoint, args.device, args.unsafe_checkpoint)
     if args.work_dir is None:
-        shutil.rmtree(work_dir)
+        clear_work(work_dir)
     frames = sum(map(len, fitted.normal_scores))
     print(f"{args.out}: {type(fitted.model).__name__}, {time.perf_counter() - began:.0f} s")
     if not fitted.unseen:
         print("warning: so little footage that the threshold is taken from what was learnt from", file=sys.stderr)
     print(f"99.5 % of {frames} normal frames score below {fitted.threshold(0.995, 1):.3g}")
     return 0
+
+
+def clear_work(work_dir: Path) -> None:
+    """Remove what `fit_scorer` made in `work_dir`, and the folder where nothing else is in it."""
+    import shutil
+    from contextlib import suppress
+
+    for name in ("cache", "training"):
+        shutil.rmtree(work_dir / name, ignore_errors=True)
+    (work_dir / "of").unlink(missing_ok=True)
+    with suppress(OSError):
+        work_dir.rmdir()
 
 
 def use_detector(config: Any, names: list[str]) -> None:
@@ -161,9 +172,9 @@ def score(args: argparse.Namespace) -> int:
     if live:
         return score_live(fitted, live[0], args)
     broken = []
-    for name, source in jobs:
+    for name, clip in jobs:
         try:
-            score_one(fitted, name, source, args)
+            score_one(fitted, name, clip, args)
         except UserError as error:
             if len(jobs) == 1:
                 raise
@@ -189,26 +200,26 @@ def is_live(name: str) -> bool:
     return not Path(name).exists() and (name.isdecimal() or name.partition("://")[0].lower() in LIVE_SCHEMES)
 
 
-def find_jobs(args: argparse.Namespace) -> list[tuple[str, Path]]:
-    """Names of results and videos, each name once."""
+def find_jobs(args: argparse.Namespace) -> list[tuple[str, "Clip"]]:
+    """Names of results, each once, and the videos."""
     from toolkit.video.datasets import find_clips
 
     if args.out is None:
         raise UserError("--out: give a folder for the results")
     clips = [clip for source in args.videos for clip in find_clips(source, "test")]
-    jobs: dict[str, Path] = {}
+    jobs: dict[str, Clip] = {}
     for clip in clips:
         name, number = clip.name, 2
         while name in jobs:
             name, number = f"{clip.name}_{number}", number + 1
-        jobs[name] = clip.source
+        jobs[name] = clip
     for name in jobs:
         if (args.out / name / "scores.json").exists() and not args.force:
             raise UserError(f"{args.out / name}: holds results already; --force replaces them")
     return list(jobs.items())
 
 
-def score_one(fitted: "FittedScorer", name: str, source: Path, args: argparse.Namespace) -> None:
+def score_one(fitted: "FittedScorer", name: str, clip: "Clip", args: argparse.Namespace) -> None:
     """Score a video and write everything about it."""
     from tqdm import tqdm
 
@@ -216,8 +227,8 @@ def score_one(fitted: "FittedScorer", name: str, source: Path, args: argparse.Na
     from toolkit.video.scoring import MeasuredVideo
     from toolkit.video.timeline import draw_timeline, write_csv, write_json
 
-    model, out = fitted.model, args.out / name
-    measured = MeasuredVideo(model, source, args.cache or args.out / "cache", fitted.key, args.fps)
+    model, out, source, fps = fitted.model, args.out / name, clip.source, args.fps or clip.fps
+    measured = MeasuredVideo(model, source, args.cache or args.out / "cache", fitted.key, fps)
     began = time.perf_counter()
     with tqdm(desc=f"{name}: scoring", unit=" frames", disable=None) as progress:
         fresh = measured.measure(progress)
@@ -230,7 +241,7 @@ def score_one(fitted: "FittedScorer", name: str, source: Path, args: argparse.Na
         rows = ((seconds, found, model.region_scores(found.errors) if found else []) for seconds, found in measured)
         limit = fitted.heat_limit if args.heat_map else None
         video = None if args.no_video else out / "annotated.mp4"
-        key_frames = annotate_video(source, args.fps, scored, rows, video, limit, progress)
+        key_frames = annotate_video(source, fps, scored, rows, video, limit, progress)
     draw_timeline(scored, key_frames, out / "timeline.png")
     write_csv(scored, out / "scores.csv")
     write_json(scored, out / "scores.json", model=str(args.model), problems=measured.problems)
