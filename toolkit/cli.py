@@ -9,6 +9,7 @@ from toolkit.errors import run_command
 COMMANDS = {
     "train": "train any model from a config",
     "test": "measure a checkpoint on a data set",
+    "compare": "train configurations under equal conditions, several seeds each",
     "infer": "find objects in pictures, folders and videos",
     "score-video": "learn what is normal in videos, score others, find what is odd",
     "denoise": "take the noise out of recordings, files or live",
