@@ -7,6 +7,8 @@ from importlib import import_module
 from toolkit.errors import run_command
 
 COMMANDS = {
+    "list": "list modules, backbones, necks, heads and configs with their papers",
+    "show": "say what one of them does and how a config uses it",
     "train": "train any model from a config",
     "test": "measure a checkpoint on a data set",
     "compare": "train configurations under equal conditions, several seeds each",

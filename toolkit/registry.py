@@ -11,6 +11,9 @@ from importlib import import_module
 from mmengine.registry import Registry
 
 
+FILED: dict[str, str] = {}  # every name that `lazy` was told of -> its module
+
+
 class _LazyModules(dict):
     """A registry's name -> class mapping in which some classes are still waiting to be imported."""
 
@@ -46,6 +49,7 @@ def lazy(registry: Registry, module: str, *names: str) -> None:
     if not isinstance(registry._module_dict, _LazyModules):
         registry._module_dict = _LazyModules(registry._module_dict)
     registry._module_dict.pending.update(dict.fromkeys(names, module))
+    FILED.update(dict.fromkeys(names, module))
 
 
 def known_names(registry: Registry) -> set[str]:

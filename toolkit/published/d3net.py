@@ -80,4 +80,5 @@ def _placed(block: "nn.Module", scope: str) -> Built:
     return Built(model, forward)
 
 
-FAMILY = Family("D3Net", recognises, rename, covers, build)
+VERIFIES = ("D2Block", "D3Block")
+FAMILY = Family("D3Net", recognises, rename, covers, build, VERIFIES)

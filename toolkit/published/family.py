@@ -39,6 +39,7 @@ class Family:
         rename: a published key -> ours; None for what our model computes by itself.
         covers: whether a parity case (its JSON) is of this family.
         build: our model from the `constructor` of a case that it covers; raises NotImplementedCase.
+        verifies: registered names that the outputs of its cases prove.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Family:
     rename: Callable[[str], str | None]
     covers: Callable[[Mapping], bool]
     build: Callable[[Mapping], Built]
+    verifies: tuple[str, ...] = ()

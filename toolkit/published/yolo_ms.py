@@ -139,4 +139,14 @@ def detector_outputs(model: "nn.Module", inputs: dict[str, "Tensor"]) -> dict[st
     return {f"{name}{i}": tensor for name, tensors in outputs.items() for i, tensor in enumerate(tensors)}
 
 
-FAMILY = Family("YOLO-MS", recognises, rename, covers, build)
+VERIFIES = (
+    "MSBlock",
+    "SE",
+    "YOLOMSBackbone",
+    "YOLOMSPAFPN",
+    "YOLOMSHead",
+    "YOLOv8MSBackbone",
+    "YOLOv8MSPAFPN",
+    "YOLOv8Head",
+)
+FAMILY = Family("YOLO-MS", recognises, rename, covers, build, VERIFIES)

@@ -48,6 +48,8 @@ class D2Block(nn.Module):
         kernel_size: of all convolutions, odd.
     """
 
+    EXAMPLE = dict(args=dict(growth_rate=64, num_layers=3))
+
     def __init__(self, in_channels: int, growth_rate: int, num_layers: int, kernel_size: int = 3):
         super().__init__()
         if kernel_size % 2 == 0:
@@ -84,6 +86,8 @@ class D3Block(nn.Module):
         num_blocks: number of D2 blocks.
         kernel_size: of all convolutions, odd.
     """
+
+    EXAMPLE = dict(args=dict(growth_rate=64, num_layers=2, num_blocks=2))
 
     def __init__(self, in_channels: int, growth_rate: int, num_layers: int, num_blocks: int, kernel_size: int = 3):
         super().__init__()
