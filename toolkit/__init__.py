@@ -5,7 +5,7 @@ registries and lends mmcv the operators of torchvision where its compiled ones a
 nor any model: what a config names is imported when it is named.
 """
 
-from toolkit import audio, backbones, data, detection, engine, heads, modules, necks, ops, video  # noqa: F401
+from toolkit import audio, backbones, crowd, data, detection, engine, heads, modules, necks, ops, segmentation, video  # noqa: F401
 
 __version__ = "0.1.0"
 __all__ = ["load_model"]

@@ -1,9 +1,12 @@
 import json
 
 import pytest
+import torch
 
 from toolkit.cli import run
+from toolkit.commands.compare import part_of
 from toolkit.engine.comparison import Summary, Trial, gain, grid, summarise
+from toolkit.errors import UserError
 
 
 def summary(name: str, values: list[float]) -> Summary:
@@ -56,3 +59,20 @@ def test_a_failed_run_is_listed_and_the_others_go_on(tiny_config, tmp_path, caps
     assert "broken" in capsys.readouterr().err
     assert json.loads((out / tiny_config.stem / "seed_0" / "result.json").read_text())["metrics"]
     assert not (out / "broken" / "seed_0" / "result.json").exists()
+
+
+def test_a_part_of_a_warm_start(tmp_path):
+    torch.save(dict(state_dict={"backbone.a": torch.ones(2), "neck.b": torch.ones(1)}), tmp_path / "whole.pth")
+    part = part_of(tmp_path / "whole.pth", "backbone.", tmp_path)
+    assert list(torch.load(part, weights_only=True)["state_dict"]) == ["backbone.a"]
+    with pytest.raises(UserError, match="--warm-part head"):
+        part_of(tmp_path / "whole.pth", "head.", tmp_path)
+
+
+def test_what_a_run_begins_with_is_part_of_its_result(tiny_config, tmp_path):
+    torch.save({}, tmp_path / "start.pth")
+    plain = Trial("tiny", str(tiny_config), 0, tmp_path)
+    warm = Trial("tiny", str(tiny_config), 0, tmp_path, load_from=tmp_path / "start.pth")
+    other = Trial("tiny", str(tiny_config), 1, tmp_path)
+    assert len({plain.fingerprint(), warm.fingerprint(), other.fingerprint()}) == 3
+    assert plain.fingerprint() == Trial("renamed", str(tiny_config), 0, tmp_path / "elsewhere").fingerprint()

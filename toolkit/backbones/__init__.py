@@ -5,3 +5,4 @@ from mmengine.registry import MODELS
 from toolkit.registry import lazy
 
 lazy(MODELS, "toolkit.backbones.yolo_ms", "YOLOMSBackbone", "YOLOv8MSBackbone")
+lazy(MODELS, "toolkit.backbones.sfm", "SFMBackbone")

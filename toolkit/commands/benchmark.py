@@ -1,4 +1,4 @@
-"""Time models beside each other: parameters, multiply-adds, milliseconds per picture, memory."""
+"""Measure models and modules beside each other: accuracy, parameters, multiply-adds, time, memory."""
 
 import argparse
 import csv
@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from toolkit.commands import _benchmark_modules, _benchmark_sfm
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ EXAMPLES = """examples:
   python tools/benchmark.py detection
   python tools/benchmark.py detection yolo_ms_300e_coco mmdet::yolox/yolox_s_8xb8-300e_coco.py -o out --threads 2
   python tools/benchmark.py detection --size 320 --repeats 30 --skip-compile -o out --force
+  python tools/benchmark.py modules ECA scSE --networks resnet18
+  python tools/benchmark.py sfm my_pictures
 """
 
 DETECTION_EXAMPLES = """examples:
@@ -72,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     detection.add_argument("--skip-compile", action="store_true", help="leave out torch.compile, the slowest to start")
     detection.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     detection.set_defaults(run=run_detection)
+    _benchmark_modules.add_parser(commands)
+    _benchmark_sfm.add_parser(commands)
     return parser
 
 

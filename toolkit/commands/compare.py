@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python tools/compare.py detection/retinanet_r18_8e_bccd detection/retinanet_r18_sepclite_8e_bccd -o work_dirs/sepc
   python tools/compare.py BASE.py OTHER.py --seeds 0 1 2 3 4 --jobs 2 --metric coco/bbox_mAP
-  python tools/compare.py BASE.py OTHER.py --warm-start BASE.py     # all begin with what one training of BASE gave
+  python tools/compare.py BASE.py OTHER.py --warm-start FIRST.py --warm-part backbone.
 
 The first CONFIG is what the others are compared with. Stop it when you like: the same command goes on. OUT gets a
 folder for each run, results.csv (every run), results.md (means and spreads) and results.png.
@@ -34,6 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
     parser.add_argument(
         "--warm-start", metavar="PATH|CONFIG", help="checkpoint that all begin with, or a config to train for it first"
+    )
+    parser.add_argument(
+        "--warm-part", metavar="PREFIX", help="of the warm start only the weights whose names begin so (backbone.)"
     )
     parser.add_argument("--metric", nargs="+", metavar="NAME", help="columns of the table (default: all)")
     parser.add_argument(
@@ -60,7 +63,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.force:
         for folder in [trial.folder for trial in trials] + [args.out / WARM_START]:
             shutil.rmtree(folder, ignore_errors=True)
+    if args.warm_part and not args.warm_start:
+        raise UserError("--warm-part: there is no --warm-start to take it from")
     start = warm_start(args) if args.warm_start else None
+    if args.warm_part:
+        start = part_of(start, args.warm_part, args.out / WARM_START)
     trials = grid(args.configs, dict.fromkeys(args.seeds), args.out, args.cfg_options, start)
     with tqdm(total=len(trials), unit="run", disable=None, file=sys.stderr) as progress:
 
@@ -99,6 +106,31 @@ def warm_start(args: argparse.Namespace) -> Path:
     if problems:
         raise UserError(f"{trial.folder / 'train.log'}: {problems[trial]}")
     return last_checkpoint(trial.folder)
+
+
+def part_of(checkpoint: Path, prefix: str, folder: Path) -> Path:
+    """A checkpoint in `folder` with those weights of another whose names begin with `prefix`.
+
+    Raises:
+        UserError: there are none.
+    """
+    import io
+
+    import torch
+
+    from toolkit.checkpoint import load_checkpoint
+    from toolkit.files import write_whole
+    from toolkit.published.weights import state_dict_of
+
+    weights = {
+        key: value for key, value in state_dict_of(load_checkpoint(checkpoint)).items() if key.startswith(prefix)
+    }
+    if not weights:
+        raise UserError(f"--warm-part {prefix}: {checkpoint} has no weights whose names begin so")
+    data = io.BytesIO()
+    torch.save(dict(state_dict=weights), data)
+    write_whole(data.getvalue(), folder / "part.pth")
+    return folder / "part.pth"
 
 
 def report(summaries: "list[Summary]", args: argparse.Namespace) -> None:

@@ -5,3 +5,6 @@ from mmengine.registry import MODELS
 from toolkit.registry import lazy
 
 lazy(MODELS, "toolkit.necks.yolo_ms", "YOLOMSPAFPN", "YOLOv8MSPAFPN")
+lazy(MODELS, "toolkit.necks.msau", "MSAU")
+lazy(MODELS, "toolkit.necks.sepc", "SEPC")
+lazy(MODELS, "toolkit.necks.simple_feature_pyramid", "SimpleFeaturePyramid")

@@ -15,7 +15,7 @@ from toolkit.published.weights import state_dict_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FAMILY_FILES = ("yolo_ms", "mossformer2", "frcrn", "d3net", "state")
+FAMILY_FILES = ("yolo_ms", "mossformer2", "frcrn", "d3net", "state", "bvr", "sepc")
 
 
 @dataclass

@@ -131,7 +131,7 @@ def input_for(spec: Mapping) -> torch.Tensor:
 def published_state(facts: Mapping) -> dict[str, torch.Tensor]:
     """The published state dict of a case; copies of a shared tensor equal the key that is filled."""
     state = {key: tensor_for(key, shape, dtype) for key, shape, dtype in facts["state"]}
-    return state | {copy: state[key] for copy, key in facts.get("tied_keys", {}).items()}
+    return state | {copy: state[key] for copy, key in facts.get("tied_keys", {}).items() if key in state}
 
 
 def fill(model: torch.nn.Module, facts: Mapping) -> list[str]:

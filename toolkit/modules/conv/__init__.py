@@ -6,3 +6,4 @@ from toolkit.registry import lazy
 
 lazy(MODELS, "toolkit.modules.conv.ms_block", "MSBlock")
 lazy(MODELS, "toolkit.modules.conv.multidilated", "D2Block", "D3Block")
+lazy(MODELS, "toolkit.modules.conv.pyramid_conv", "PConv")

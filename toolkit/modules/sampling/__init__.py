@@ -1,0 +1,7 @@
+"""Resampling of maps: one paper, one file."""
+
+from mmengine.registry import MODELS
+
+from toolkit.registry import lazy
+
+lazy(MODELS, "toolkit.modules.sampling.sfm", "AdaptiveResampling")
