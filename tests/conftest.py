@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+import toolkit  # noqa: F401  before any test imports mmdet, which needs mmcv's operators
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small runs share the machine
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"

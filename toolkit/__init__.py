@@ -5,7 +5,20 @@ registries and lends mmcv the operators of torchvision where its compiled ones a
 nor any model: what a config names is imported when it is named.
 """
 
-from toolkit import audio, backbones, crowd, data, detection, engine, heads, modules, necks, ops, segmentation, video  # noqa: F401
+from toolkit import (  # noqa: F401
+    audio,
+    backbones,
+    crowd,
+    data,
+    detection,
+    engine,
+    heads,
+    modules,
+    necks,
+    ops,
+    segmentation,
+    video,
+)
 
 __version__ = "0.1.0"
 __all__ = ["load_model"]

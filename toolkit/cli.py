@@ -22,6 +22,8 @@ COMMANDS = {
     "parity": "compare a model with the outputs of its published implementation",
     "benchmark": "time models: parameters, multiply-adds, milliseconds, memory",
     "browse-data": "draw a contact sheet of a data set after augmentation",
+    "coco-masks": "turn COCO instances or panoptic annotations into masks for segmentation",
+    "class-weights": "weigh the classes of a segmentation set for a loss by how often they occur",
     "make-shapes": "make a synthetic detection and segmentation set",
     "make-anomaly-video": "put bicycles, cars and runners into a normal video, with labels",
     "convert": "turn VOC, YOLO, labelme or COCO annotations into checked COCO",

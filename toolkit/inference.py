@@ -34,10 +34,16 @@ from toolkit.published.weights import state_dict_of
 
 if TYPE_CHECKING:
     from toolkit.audio.inferencer import AudioProcessor
+    from toolkit.crowd.inferencer import Counter
     from toolkit.detection.inferencer import Detector
+    from toolkit.segmentation.inferencer import Segmenter
 
 # By the base class of the built network: the module and the class that wrap it.
-TASKS = {"BaseDetector": ("toolkit.detection.inferencer", "Detector")}
+TASKS = {
+    "BaseDetector": ("toolkit.detection.inferencer", "Detector"),
+    "BaseSegmentor": ("toolkit.segmentation.inferencer", "Segmenter"),
+    "CrowdCounter": ("toolkit.crowd.inferencer", "Counter"),
+}
 
 
 def load_model(
@@ -46,7 +52,7 @@ def load_model(
     device: str | None = None,
     unsafe: bool = False,
     deploy: bool = False,
-) -> "Detector | AudioProcessor":
+) -> "Detector | Segmenter | Counter | AudioProcessor":
     """A model ready to predict.
 
     Args:
@@ -121,10 +127,10 @@ def config_of_checkpoint(path: str | Path, unsafe: bool = False) -> Config:
 
 
 def _load_scope(config: Config) -> None:
-    """`load_scope`, except for the toolkit's own audio and video models: they need none of the slow libraries."""
+    """`load_scope`, except for our own audio, video and crowd models, which need none of the slow libraries."""
     kind = config.get("model", {}).get("type")
     own = isinstance(kind, str) and kind in MODELS.module_dict and MODELS.module_dict[kind].__module__
-    if own and own.startswith(("toolkit.audio.", "toolkit.video.")):
+    if own and own.startswith(("toolkit.audio.", "toolkit.video.", "toolkit.crowd.")):
         set_scope("mmengine")
     else:
         load_scope(config)

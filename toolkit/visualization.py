@@ -107,6 +107,54 @@ def draw_boxes(
     return drawn
 
 
+def draw_regions(
+    image: np.ndarray,
+    mask: np.ndarray,
+    colors: Sequence[tuple[int, int, int]],
+    names: Sequence[str],
+    opacity: float = 0.5,
+) -> np.ndarray:
+    """Tint every pixel in the colour of its class, outline the regions, and write the names of large ones on them.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; left as it is.
+        mask: (H, W) uint8, places in `colors` and `names`.
+        colors: blue, green and red of each class.
+        names: of the classes; each is written once, on its largest region, where that has room.
+        opacity: of the tint, 0 to 1.
+
+    Returns:
+        The picture with drawings, (H, W, 3) uint8 BGR.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = colors
+    drawn = cv2.addWeighted(np.ascontiguousarray(image), 1 - opacity, table[mask], opacity, 0)
+    edge = np.zeros(mask.shape, bool)
+    edge[1:] |= mask[1:] != mask[:-1]
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    drawn[edge] = table[mask[edge]]
+    size = int(np.clip(min(mask.shape) / 40, 10, 36))
+    for label in np.unique(mask):
+        place = _widest_place((mask == label).astype(np.uint8), size)
+        if place is not None:
+            height, width = _text_mask(names[label], size).shape
+            corner = (place[0] - width // 2, place[1] + height // 2)
+            _draw_label(drawn, names[label], corner, colors[label], size)
+    return drawn
+
+
+def _widest_place(region: np.ndarray, least: int) -> tuple[int, int] | None:
+    """(x, y) of the pixel farthest from the region's outline; None where none is `least` / 2 pixels off."""
+    distance = cv2.distanceTransform(cv2.copyMakeBorder(region, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3)
+    _, farthest, _, (x, y) = cv2.minMaxLoc(distance)
+    return (x - 1, y - 1) if farthest >= least / 2 else None
+
+
+def draw_text(image: np.ndarray, text: str) -> None:
+    """Write `text` on a dark plate into the upper left corner of `image` (H, W, 3) uint8 BGR, sized to the picture."""
+    _draw_label(image, text, (0, 0), (40, 40, 40), int(np.clip(min(image.shape[:2]) / 20, 10, 60)))
+
+
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int | None = None, cell: int = 320) -> np.ndarray:
     """Lay pictures out in rows on a dark ground.
 

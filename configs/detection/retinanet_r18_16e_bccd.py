@@ -1,6 +1,6 @@
 """RetinaNet with ResNet-18 from scratch on BCCD for 16 epochs: its backbone is what comparisons begin with.
 
-    python tools/train.py detection/retinanet_r18_16e_bccd
+python tools/train.py detection/retinanet_r18_16e_bccd
 """
 
 _base_ = "retinanet_r18_8e_bccd.py"

@@ -1,11 +1,14 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS, METRICS
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 from PIL import Image
 
 import toolkit  # noqa: F401
 from toolkit.errors import UserError
+from toolkit.ops import load_mmseg
 from toolkit.segmentation.datasets import LoadMask, read_mask
 from toolkit.segmentation.metrics import BoundaryIoU, boundary
 
@@ -103,3 +106,32 @@ def test_boundary_iou_counts_bands_and_leaves_out_the_unknown():
     metric.dataset_meta = dict(classes=CLASSES)
     same = metric.count(moved, moved, 3)
     assert metric.compute_metrics([same, same]) == {"mBoundaryIoU": 100.0}
+
+
+PUBLIC = {  # picture and mask of each published layout, and the class of a mask's number 1
+    "cityscapes": ("leftImg8bit/train/ulm/a_leftImg8bit.png", "gtFine/train/ulm/a_gtFine_labelTrainIds.png", 19, 1),
+    "ade20k": ("images/training/a.jpg", "annotations/training/a.png", 150, 0),
+    "voc": ("JPEGImages/a.jpg", "SegmentationClass/a.png", 21, 1),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_sets_are_read_as_the_readme_says(name, tmp_path):
+    load_mmseg()
+    text = (Path(__file__).parents[2] / "data" / "README.md").read_text()
+    block = text.partition("### Public sets through mmseg")[2].partition("```python\n")[2].partition("```")[0]
+    configs = {}
+    exec(block, configs)
+    picture, mask, classes, label = PUBLIC[name]
+    for file, content in ((picture, np.full((6, 8, 3), 90, np.uint8)), (mask, np.ones((6, 8), np.uint8))):
+        (tmp_path / file).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / file), content)
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_text("a\n")
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        data = DATASETS.build(dict(configs[name], data_root=str(tmp_path)))
+        sample = data[0]
+    assert len(data) == 1
+    assert len(data.metainfo["classes"]) == classes
+    assert sample["inputs"].shape == (3, 6, 8)
+    assert sample["data_samples"].gt_sem_seg.data.unique().tolist() == [label]

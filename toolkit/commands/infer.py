@@ -1,4 +1,4 @@
-"""Find objects in pictures and videos, draw them, and write them as one COCO file."""
+"""Find objects, classes of pixels or people in pictures and videos, draw them, and write them as JSON."""
 
 import argparse
 import sys
@@ -20,10 +20,17 @@ EXAMPLES = """examples:
   python tools/infer.py best.pth photos/ -o out                             our checkpoints carry their config
   python tools/infer.py my_config.py best.pth 'photos/**/*.jpg' more.png list.txt -o out --score-thr 0.5
   python tools/infer.py best.pth clip.mp4 -o out --classes person,car --batch-size 4
+  python tools/infer.py segmentor.pth photos/ street.mp4 -o out --tile 1024              a class for each pixel
+  python tools/infer.py --task count m_segnet_w025_mall best.pth photos/ -o out          how many people, and where
+  python tools/infer.py --task count --method detect detector.pth photos/ -o out --classes person
 
 Folders are searched through; a list (.txt) names one picture a line, relative to the list or to where you are.
 OUT gets the drawn pictures and videos, in the folders of the inputs, and predictions.json in COCO format: images,
 annotations with scores, categories. Frames of a video are images with file_name, video, frame and time (seconds).
+With a segmentor, OUT gets areas.json (pixels and share of each class), masks/ (PNG of class numbers with colours, which
+can be trained on) and overlays/; large pictures go through the network in overlapping tiles.
+With --task count, predictions.json has count and points of each picture, in the form in which counters are trained, and
+what is drawn is the density over the picture, as PNG. Large pictures are counted in tiles, with the same result.
 Exit code 1 when some pictures could not be read; the others are done all the same.
 """
 
@@ -42,6 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="a config file or shipped name (our own checkpoints do without), a checkpoint, then pictures, folders, "
         "globs, lists (.txt) and videos",
     )
+    parser.add_argument(
+        "--task", choices=("detect", "segment", "count"), help="what to do (default: what the model is for)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("density", "detect"),
+        default="density",
+        help="count: by a model of density, or count the objects that a detector finds (default: density)",
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--checkpoint", help="the checkpoint, where it does not stand before the inputs")
     parser.add_argument("--force", action="store_true", help="write into OUT although it holds files")
@@ -50,7 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: a GPU where there is one)")
     parser.add_argument("--deploy", action="store_true", help="fold batch norms first: faster, the same results")
-    parser.add_argument("--no-draw", action="store_true", help="write only predictions.json")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=2048,
+        help="segmentation: pictures with a longer side go through the network in overlapping tiles (default: 2048)",
+    )
+    parser.add_argument("--no-draw", action="store_true", help="write the JSON file, and masks, without drawing")
     parser.add_argument(
         "--unsafe-checkpoint", action="store_true", help="load a checkpoint with code; trusted files only"
     )
@@ -69,9 +91,17 @@ def main(argv: list[str] | None = None) -> int:
     jobs = find_jobs(names, args.out)
     check_folder(args.out, jobs, args.force, drawing=not args.no_draw)
     model = _load(config, checkpoint, args)
-    classes = _chosen(args.classes, model)
+    task = check_task(args, model)
     try:
-        return Run(model, args, classes).over(jobs)
+        if task == "segment":
+            from toolkit.commands._infer_segment import SegmentRun
+
+            return SegmentRun(model, args, jobs).over(jobs)
+        if task == "count":
+            from toolkit.commands._infer_count import CountRun
+
+            return CountRun(model, args, _chosen(args.classes, model)).over(jobs)
+        return Run(model, args, _chosen(args.classes, model)).over(jobs)
     except OSError as error:
         raise UserError(f"cannot write results to {args.out}: {error.strerror or error}") from error
 
@@ -80,6 +110,25 @@ def _load(config: str, checkpoint: str | None, args: argparse.Namespace) -> "Det
     from toolkit.inference import load_model
 
     return load_model(config, checkpoint, args.device, args.unsafe_checkpoint, args.deploy)
+
+
+def check_task(args: argparse.Namespace, model: Any) -> str:
+    """What to do with `model`: what --task says or, without it, what the model is for.
+
+    Raises:
+        UserError: the model is not for that.
+    """
+    own = {"Detector": "detect", "Segmenter": "segment", "Counter": "count"}.get(type(model).__name__)
+    if own is None:
+        raise UserError(f"{args.items[0]}: not a model of pictures; `denoise` and `separate` take those of sound")
+    task = args.task or own
+    needed = "detect" if task == "count" and args.method == "detect" else task
+    if args.method == "detect" and task != "count":
+        raise UserError("--method detect is for --task count")
+    if needed != own:
+        how = "" if (task, own) != ("count", "detect") else "; --method detect counts what a detector finds"
+        raise UserError(f"--task {task} needs a model that can {needed}, this one is to {own}{how}")
+    return task
 
 
 def _chosen(classes: str | None, model: "Detector") -> list[str] | None:
@@ -121,16 +170,25 @@ class Run:
     """One pass of a model over inputs, with its options, results and what went wrong."""
 
     def __init__(self, model: "Detector", args: argparse.Namespace, classes: list[str] | None):
-        from toolkit.detection.coco_writer import CocoWriter
-        from toolkit.detection.results import categories
-
         self.model, self.classes = model, classes
         self.out: Path = args.out
         self.score_thr, self.batch_size, self.drawing = args.score_thr, args.batch_size, not args.no_draw
         self.broken: list[str] = []
         self.made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
         self.out.mkdir(parents=True, exist_ok=True)
-        self.writer = CocoWriter(self.out / "predictions.json", categories(model.classes))
+        self.writer = self._make_writer(self.out / "predictions.json")
+
+    def _make_writer(self, path: Path) -> Any:
+        from toolkit.detection.coco_writer import CocoWriter
+        from toolkit.detection.results import categories
+
+        return CocoWriter(path, categories(self.model.classes))
+
+    def _summary(self) -> str:
+        return f"{self.writer.annotations} objects"
+
+    def _drawn_name(self, job: "Job") -> str:
+        return job.drawn_name
 
     def over(self, jobs: list["Job"]) -> int:
         """Work through `jobs`; the exit code."""
@@ -159,8 +217,8 @@ class Run:
                 folder.rmdir()
 
     def _report(self, seconds: float) -> None:
-        done, objects = self.writer.images, self.writer.annotations
-        print(f"{done} pictures, {objects} objects in {seconds:.1f} s ({done / seconds:.1f} pictures/s)")
+        done = self.writer.images
+        print(f"{done} pictures, {self._summary()} in {seconds:.1f} s ({done / seconds:.1f} pictures/s)")
         print(f"results: {self.writer.path}" + (f", drawn in {self.out}" if self.drawing else ""))
         if self.broken:
             lines = "\n".join(f"  {line}" for line in self.broken)
@@ -171,10 +229,13 @@ class Run:
             self.broken.append(" ".join(str(error).split()))
             progress.update()
 
-        results = self.model.iter_predict(sources, self.batch_size, self.score_thr, self.drawing, note_broken)
-        for found in results:
-            yield found.filter(classes=self.classes)
+        for found in self._results(sources, note_broken):
+            yield found
             progress.update()
+
+    def _results(self, sources: Iterable, note_broken: Any) -> "Iterator[Detections]":
+        for found in self.model.iter_predict(sources, self.batch_size, self.score_thr, self.drawing, note_broken):
+            yield found.filter(classes=self.classes)
 
     def _pictures(self, jobs: list["Job"]) -> None:
         from toolkit.data.images import save_image
@@ -185,7 +246,7 @@ class Run:
                 job = by_source[found.path]
                 self.writer.add(found, file_name=Path(job.name).as_posix())
                 if self.drawing:
-                    save_image(found.draw(), self.out / job.drawn_name)
+                    save_image(found.draw(), self.out / self._drawn_name(job))
 
     def _video(self, job: "Job") -> None:
         from toolkit.data.video import VideoReader, VideoWriter

@@ -1,3 +1,3 @@
 """The common set of modules: one paper, one file."""
 
-from toolkit.modules import attention, conv, sampling  # noqa: F401
+from toolkit.modules import attention, conv, mixer, norm, sampling  # noqa: F401

@@ -15,7 +15,33 @@ from toolkit.published.weights import state_dict_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FAMILY_FILES = ("yolo_ms", "mossformer2", "frcrn", "d3net", "state", "bvr", "sepc")
+FAMILY_FILES = (
+    "yolo_ms",
+    "mossformer2",
+    "frcrn",
+    "d3net",
+    "state",
+    "bvr",
+    "fdconv",
+    "sepc",
+    "timm_nets",
+    "hornet",
+    "lsnet",
+    "unireplknet",
+    "slab",
+    "crowd",
+    "spartan",
+    "glnet",
+    "cvt",
+    "deepmad",
+    "ninformer",
+    "dhvt",
+    "vitcomer",
+    "affnet",
+    "smt",
+    "efficientmod",
+    "convs",
+)
 
 
 @dataclass
@@ -72,6 +98,8 @@ def convert(state_dict: Mapping, model: "nn.Module") -> Converted:
     source = {k: value for k, value in state_dict_of(state_dict).items() if not k.startswith("data_preprocessor.")}
     own = model.state_dict(keep_vars=True)
     family = None if set(source) <= set(own) else recognise(source)
+    if family and family.adapt:
+        source = family.adapt(source, model)
     rename = family.rename if family else str
     result = Converted({}, family.name if family else None)
     for key, value in source.items():

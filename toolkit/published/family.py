@@ -40,6 +40,8 @@ class Family:
         covers: whether a parity case (its JSON) is of this family.
         build: our model from the `constructor` of a case that it covers; raises NotImplementedCase.
         verifies: registered names that the outputs of its cases prove.
+        adapt: a whole published checkpoint -> the same in the names of a model, where `rename` cannot tell the name
+            from a key alone; it goes before `rename`.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Family:
     covers: Callable[[Mapping], bool]
     build: Callable[[Mapping], Built]
     verifies: tuple[str, ...] = ()
+    adapt: "Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]] | None" = None

@@ -5,3 +5,5 @@ from mmengine.registry import MODELS
 from toolkit.registry import lazy
 
 lazy(MODELS, "toolkit.modules.attention.se", "SE")
+lazy(MODELS, "toolkit.modules.attention.slab", "SimplifiedLinearAttention")
+lazy(MODELS, "toolkit.modules.attention.context_aware", "ContextAwareModule")

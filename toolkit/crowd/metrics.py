@@ -1,0 +1,125 @@
+"""How far counts are from the truth, and a picture of it."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS
+
+from toolkit.files import write_whole
+
+
+def region_counts(points: np.ndarray, size: tuple[int, int], cells: int) -> np.ndarray:
+    """(cells, cells) heads of each part of a picture that is cut evenly.
+
+    Args:
+        points: (N, 2) x, y in pixels.
+        size: (height, width) in pixels.
+        cells: along each side.
+    """
+    columns, rows = (np.clip(points / size[::-1] * cells, 0, cells - 1)).astype(int).T
+    counts = np.zeros((cells, cells))
+    np.add.at(counts, (rows, columns), 1)
+    return counts
+
+
+def region_sums(density: np.ndarray, cells: int) -> np.ndarray:
+    """(cells, cells) sums of a density (H, W); a value on a border goes to the part that holds its centre."""
+    rows, columns = (((np.arange(side) + 0.5) / side * cells).astype(int) for side in density.shape)
+    sums = np.zeros((cells, cells))
+    np.add.at(sums, (rows[:, None], columns[None, :]), density)
+    return sums
+
+
+def counting_errors(true: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
+    """Mean absolute error, root mean squared error, and the mean of |error| / max(true count, 1)."""
+    true, predicted = np.asarray(true, float), np.asarray(predicted, float)
+    error = np.abs(predicted - true)
+    return {
+        "MAE": float(error.mean()),
+        "RMSE": float(np.sqrt((error**2).mean())),
+        "NAE": float((error / np.maximum(true, 1)).mean()),
+    }
+
+
+@METRICS.register_module()
+class CountingErrors(BaseMetric):
+    """MAE, RMSE and NAE of counts, and grid average mean errors (GAME).
+
+    GAME(L) cuts a picture into 4^L parts and sums their absolute errors (Extremely Overlapping Vehicle Counting,
+    IbPRIA 2015); GAME(0) is MAE. All are means over pictures.
+
+    Args:
+        levels: L of the GAMEs.
+    """
+
+    default_prefix = "crowd"
+
+    def __init__(self, levels: Sequence[int] = (1, 2, 3), **kwargs: Any):
+        super().__init__(**kwargs)
+        self.levels = tuple(levels)
+        self.pairs: list[tuple[float, float]] = []
+
+    def process(self, data_batch: Mapping[str, Any], data_samples: Sequence[Any]) -> None:
+        for picture, points, density in zip(data_batch["inputs"], data_batch["points"], data_samples, strict=True):
+            density = density[0].double().cpu().numpy()
+            points, size = points.cpu().numpy(), tuple(picture.shape[1:])
+            games = [
+                np.abs(region_sums(density, 2**level) - region_counts(points, size, 2**level)).sum()
+                for level in self.levels
+            ]
+            self.results.append((len(points), float(density.sum()), games))
+
+    def compute_metrics(self, results: list[tuple[float, float, list[float]]]) -> dict[str, float]:
+        self.pairs = [(true, predicted) for true, predicted, _ in results]
+        games = np.mean([game for *_, game in results], 0)
+        errors = counting_errors(*zip(*self.pairs, strict=True))
+        return errors | {f"GAME{level}": float(game) for level, game in zip(self.levels, games, strict=True)}
+
+
+def draw_calibration(pairs: Sequence[tuple[float, float]], path: Path) -> None:
+    """Draw true against predicted counts as PNG to `path`, with the line on which both are equal."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    true, predicted = np.asarray(pairs, float).reshape(-1, 2).T
+    errors = counting_errors(true, predicted)
+    figure, axes = plt.subplots(figsize=(5.5, 5), layout="constrained")
+    top = 1.05 * max(true.max(), predicted.max(), 1)
+    axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="equal")
+    axes.scatter(true, predicted, s=14, alpha=0.7, label=f"{len(pairs)} pictures")
+    if np.ptp(true) > 0 and len(pairs) > 2:
+        slope, start = np.polyfit(true, predicted, 1)
+        axes.plot([0, top], [start, start + slope * top], "--", linewidth=1, label=f"{slope:.2f} x true {start:+.1f}")
+    axes.set(xlim=(0, top), ylim=(min(0, predicted.min()), top), xlabel="true count", ylabel="predicted count")
+    axes.set_title(f"MAE {errors['MAE']:.2f}, bias {np.mean(predicted - true):+.2f}")
+    axes.legend()
+    with io.BytesIO() as picture:
+        figure.savefig(picture, format="png", dpi=110)
+        write_whole(picture.getvalue(), path)
+    plt.close(figure)
+
+
+@HOOKS.register_module()
+class CalibrationHook(Hook):
+    """Write `calibration.png` into the work directory after each validation and test."""
+
+    priority = "LOW"
+
+    def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
+        self._draw(runner, runner.val_evaluator)
+
+    def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
+        self._draw(runner, runner.test_evaluator)
+
+    def _draw(self, runner: Any, evaluator: Any) -> None:
+        for metric in evaluator.metrics if is_main_process() else ():
+            if getattr(metric, "pairs", None):
+                draw_calibration(metric.pairs, Path(runner.work_dir) / "calibration.png")

@@ -1,0 +1,7 @@
+"""Norms: one paper, one file."""
+
+from mmengine.registry import MODELS
+
+from toolkit.registry import lazy
+
+lazy(MODELS, "toolkit.modules.norm.prepbn", "PRepBN")
