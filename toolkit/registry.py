@@ -10,7 +10,6 @@ from importlib import import_module
 
 from mmengine.registry import Registry
 
-
 FILED: dict[str, str] = {}  # every name that `lazy` was told of -> its module
 
 

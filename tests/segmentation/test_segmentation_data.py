@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ from mmengine.registry import DATASETS, METRICS, DefaultScope
 from PIL import Image
 
 import toolkit  # noqa: F401
+from toolkit.config import load_config
 from toolkit.errors import UserError
 from toolkit.ops import load_mmseg
 from toolkit.segmentation.datasets import LoadMask, read_mask
@@ -135,3 +137,22 @@ def test_public_sets_are_read_as_the_readme_says(name, tmp_path):
     assert len(data.metainfo["classes"]) == classes
     assert sample["inputs"].shape == (3, 6, 8)
     assert sample["data_samples"].gt_sem_seg.data.unique().tolist() == [label]
+
+
+def test_a_set_of_ones_own_is_read_as_the_readme_says(folder):
+    load_mmseg()
+    root = Path(__file__).parents[2]
+    text = (root / "data" / "README.md").read_text().partition("## Segmentation\n")[2]
+    block = text.partition("```python\n")[2].partition("```")[0]
+    for part in ("train", "val"):
+        shutil.copytree(folder / "images", folder / "set" / part / "images")
+        shutil.copytree(folder / "masks", folder / "set" / part / "masks")
+    path = folder / "my_config.py"
+    path.write_text(block.replace("configs/", f"{root}/configs/").replace("data/my_set/", f"{folder}/set/"))
+    config = load_config(path)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        data = [DATASETS.build(config[f"{part}_dataloader"].dataset) for part in ("train", "val", "test")]
+        assert [len(part) for part in data] == [2, 2, 2]
+        assert data[1][0]["inputs"].shape == (3, 12, 16)
+    assert data[0].metainfo["classes"] == CLASSES
+    assert config.model.decode_head.num_classes == len(CLASSES)

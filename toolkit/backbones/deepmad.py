@@ -110,8 +110,8 @@ class FusedConv(nn.Module):
     """A convolution with its norm folded in and, where told, ReLU, for inference.
 
     On a CPU, in float32, it is one call of oneDNN: the sum with the skip and the activation go with the convolution,
-    and the weights are brought into oneDNN's own order once for a size of picture, instead of at each call. Elsewhere (GPU,
-    autocast, gradients, compilation, export) it is made of plain operators.
+    and the weights are brought into oneDNN's own order once for a size of picture, instead of at each call. Elsewhere
+    (GPU, autocast, gradients, compilation, export) it is made of plain operators.
 
     Args:
         conv: the folded convolution.

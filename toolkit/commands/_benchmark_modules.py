@@ -19,11 +19,12 @@ convolution of every block of a narrow ResNet-18 and into the depthwise convolut
 a convolution takes its place, an attention module comes after its norm, a norm replaces the norms. `plain` is the
 network as it is. Data, augmentation, schedule and seeds are the same for all.
 
-Without --data: scikit-learn's digits on cluttered 24x24 pictures, made here. --data DIR: a folder for each class, with
+Without --data: scikit-learn's digits on cluttered 32x32 pictures, made here. --data DIR: a folder for each class, with
 pictures below; every fifth picture of each is kept for validation. Stop it when you like: the same command goes on.
 OUT gets modules.csv, modules.md, accuracy_time.png, accuracy_params.png and a folder of single results.
 """
 NETWORKS = ("resnet18", "convnext")
+LEAST_SIZE = 32  # of the pictures: the ConvNeXt halves it five times
 OUTPUTS = ("modules.csv", "modules.md", "accuracy_time.png", "accuracy_params.png")
 
 
@@ -40,7 +41,7 @@ def add_parser(commands) -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("work_dirs/modules"), help="default: %(default)s")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
     parser.add_argument("--data", type=Path, metavar="DIR", help="a folder of classes (default: digits)")
-    parser.add_argument("--size", type=int, default=24, help="side of the pictures in pixels (default: 24)")
+    parser.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (default: 32)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--epochs", type=int, default=8, help="default: 8")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="modules at the same time (default: 1)")
@@ -115,7 +116,7 @@ class Task:
 
 def run(args: argparse.Namespace) -> int:
     """`benchmark.py modules`; exit code 1 when a module failed."""
-    for option, least in (("epochs", 1), ("jobs", 1), ("threads", 1), ("size", 16)):
+    for option, least in (("epochs", 1), ("jobs", 1), ("threads", 1), ("size", LEAST_SIZE)):
         if getattr(args, option) < least:
             raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
     import shutil

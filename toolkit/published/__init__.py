@@ -29,6 +29,7 @@ FAMILY_FILES = (
     "lsnet",
     "unireplknet",
     "slab",
+    "attentions",
     "crowd",
     "spartan",
     "glnet",

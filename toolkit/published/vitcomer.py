@@ -1,4 +1,4 @@
-"""ViT-CoMer as published: our modules carry the published names. Checkpoints of its plain transformer fit too."""
+"""ViT-CoMer as published: our modules carry the published names."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -61,7 +61,9 @@ class Segmenter:
             batch_size: how many pictures of one size the network gets at once.
             tile: longest side, in pixels of what the test pipeline gives, that the network sees as one piece; larger
                 pictures are cut into overlapping tiles and blended. The network never gets more than `tile`² pixels
-                at once. A multiple of 32, at least 128.
+                at once. A multiple of 32, at least 128. Networks of convolutions say in tiles what they say of the
+                whole, but for their widest reach; those that pool or attend over the whole picture (PSPNet, UPerNet,
+                Mask2Former) see a tile as a picture and differ more, the less the larger the tile.
 
         Raises:
             UserError: a file that is no picture, or a `tile` that cannot be.

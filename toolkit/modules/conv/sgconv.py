@@ -32,7 +32,7 @@ class SGConv(CachesKernel):
 
     Args:
         in_channels: H of the input.
-        l_max: length for which the kernel is made, longest distance that is seen; x may be of any length.
+        l_max: longest distance that must be seen, in samples; x may be of any length.
         kernel_dim: taps of a piece.
         channels: convolutions of each input channel; the linear layer mixes them all.
         bidirectional: look ahead too, with further kernels. Else causal.
@@ -76,7 +76,7 @@ class SGConv(CachesKernel):
         self.kernel_list = nn.ParameterList(
             nn.Parameter(torch.randn(sets, in_channels, kernel_dim)) for _ in range(count)
         )
-        self.fading = decay
+        self.decay_range = decay
         self.decay = nn.Parameter(torch.empty(in_channels).uniform_(*decay)) if learnable_decay else None
         self.output_linear = None if linear else nn.Linear(channels * in_channels, in_channels)
         self.register_buffer("kernel_norm", self._norm(self.kernel_list, self.decay))
@@ -100,7 +100,9 @@ class SGConv(CachesKernel):
 
     def _joined(self, pieces: Sequence[Tensor], decay: Tensor | None) -> Tensor:
         """Stretched, weighed pieces as kernels (sets, H, taps)."""
-        base = torch.linspace(*self.fading, pieces[0].shape[1], device=pieces[0].device, dtype=wide(pieces[0]).dtype)
+        base = torch.linspace(
+            *self.decay_range, pieces[0].shape[1], device=pieces[0].device, dtype=wide(pieces[0]).dtype
+        )
         stretched = []
         for i, piece in enumerate(map(wide, pieces)):
             if decay is None:

@@ -53,10 +53,10 @@ class TVConv(CachesKernel, _ConvNd):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        padding: int | None = None,
-        dilation: int = 1,
+        kernel_size: int | tuple[int, int] = 3,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | None = None,
+        dilation: int | tuple[int, int] = 1,
         groups: int | None = None,
         bias: bool = False,
         *,
@@ -85,7 +85,7 @@ class TVConv(CachesKernel, _ConvNd):
         self.size = tuple(size)
         hidden = (posi_channels, inter_channels, inter_layers)
         self.posi_map = nn.Parameter(torch.ones(1, posi_channels, *self.size))
-        self.weight_layers = self._layers(*hidden, in_channels * kernel_size**2)
+        self.weight_layers = self._layers(*hidden, in_channels * self.kernel_size[0] ** 2)
         self.bias_layers = self._layers(*hidden, in_channels) if bias else None
 
     def _layers(self, first: int, hidden: int, count: int, last: int) -> nn.Sequential:
