@@ -80,7 +80,7 @@ EXAMPLES: dict[str, dict] = {
 }
 WITHOUT_STOCHASTIC_DEPTH = {"VGG16BN", "VGG19"}
 # Other arguments than the rest: made of mmdet ResNets, around another backbone, or tested in their own file.
-ELSEWHERE = {"ARCResNet", "FDConvResNet", "NiNformer", "SFMBackbone", "YOLOMSBackbone", "YOLOv8MSBackbone"}
+ELSEWHERE = {"ARCResNet", "ECAResNet", "FDConvResNet", "NiNformer", "SFMBackbone", "YOLOMSBackbone", "YOLOv8MSBackbone"}
 EVERY = pytest.mark.parametrize("name", EXAMPLES)
 
 

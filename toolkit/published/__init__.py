@@ -98,7 +98,7 @@ def convert(state_dict: Mapping, model: "nn.Module") -> Converted:
     """
     source = {k: value for k, value in state_dict_of(state_dict).items() if not k.startswith("data_preprocessor.")}
     own = model.state_dict(keep_vars=True)
-    family = None if set(source) <= set(own) else recognise(source)
+    family = None if set(source) == set(own) else recognise(source)
     if family and family.adapt:
         source = family.adapt(source, model)
     rename = family.rename if family else str

@@ -205,6 +205,32 @@ def build_tic(facts: dict, case: Mapping) -> Built:
     return Built(nn.Identity(), forward)
 
 
+def build_orthogonality(facts: dict, case: Mapping) -> Built:
+    """The distances, named measure_kernel_stride_padding; constructor facts are the kernels' scales."""
+    from torch import nn
+
+    from toolkit.engine import orthogonality
+
+    def measure(name: str, kernels: "dict[str, Tensor]") -> "Tensor":
+        kind, kernel, *rest = name.split("_")
+        stride = next((int(part[1:]) for part in rest if part[0] == "s"), 1)
+        padding = next((part[1:] for part in rest if part[0] == "p"), "full")
+        if kind == "deconv":
+            padding = None if padding == "full" else int(padding)
+            return orthogonality.filter_orthogonality(kernels[kernel], stride, padding)
+        if kind == "conv":
+            return orthogonality.input_orthogonality(kernels[kernel], stride)
+        if kind == "orth":
+            return orthogonality.matrix_orthogonality(kernels[kernel])
+        raise NotImplementedCase(f"output {name}")
+
+    def forward(_: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        kernels = {name: kernel * facts.get(f"{name}_scale", 1.0) for name, kernel in inputs.items()}
+        return {name: measure(name, kernels).view(1) for name in case["output_shapes"]}
+
+    return Built(nn.Identity(), forward)
+
+
 BUILDERS: dict[str, Callable[[dict, Mapping], Built]] = {
     "K-H-Ismail/Dilated-Convolution-with-Learnable-Spacings-PyTorch": build_dcls,
     "JierunChen/TVConv": build_tvconv,
@@ -212,6 +238,7 @@ BUILDERS: dict[str, Callable[[dict, Mapping], Built]] = {
     "ctlllll/SGConv": build_sgconv,
     "cammarasana123/weightedConvolution2.0": build_wconv,
     "zs670980918/MSA-Conv": build_tic,
+    "samaonline/Orthogonal-Convolutional-Neural-Networks": build_orthogonality,
 }
 VERIFIED = ("Dcls1d", "Dcls2d", "Dcls3d", "TVConv", "ARC", "ARCResNet", "SGConv", "WConv2d", "WConv3d", "MSAConv")
 FAMILY = Family("single convolutions", recognises, rename, covers, build, VERIFIED, adapt)

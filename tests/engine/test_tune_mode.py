@@ -1,0 +1,77 @@
+"""mmengine's `efficient_conv_bn_eval`: batch norms in evaluation mode fold into their convolutions at every step.
+
+Tune mode of Efficient ConvBN Blocks for Transfer Learning and Beyond, ICLR 2024, arXiv 2305.11624.
+"""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from toolkit.engine.runner import ToolkitRunner
+
+
+class Tuned(BaseModel):
+    """A network of two blocks whose batch norms keep their statistics; counts what its norms are asked."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3, groups=2, bias=False),
+            nn.BatchNorm2d(4),
+        )
+        for norm in self.norms():
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+            nn.init.normal_(norm.running_mean)
+        self.calls = 0
+
+    def norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.backbone if isinstance(module, nn.BatchNorm2d)]
+
+    def train(self, mode: bool = True) -> "Tuned":
+        super().train(mode)
+        for norm in self.norms():
+            norm.eval()
+        return self
+
+    def forward(self, *pictures: Tensor, mode: str = "tensor") -> Tensor | dict[str, Tensor]:
+        handles = [norm.register_forward_hook(self.count) for norm in self.norms()]
+        y = self.backbone(torch.stack(pictures))
+        for handle in handles:
+            handle.remove()
+        return dict(loss=y.square().mean()) if mode == "loss" else y
+
+    def count(self, *_: object) -> None:
+        self.calls += 1
+
+
+def train(tmp_path: Path, **config: object) -> Tuned:
+    torch.manual_seed(1)
+    pictures = [torch.randn(3, 8, 8) for _ in range(8)]
+    runner = ToolkitRunner(
+        Tuned(),
+        str(tmp_path),
+        train_dataloader=dict(dataset=pictures, sampler=dict(type="DefaultSampler", shuffle=False), batch_size=2),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.05)),
+        experiment_name=tmp_path.name,
+        cfg=Config(config),
+    )
+    return runner.train()
+
+
+def test_trains_alike_without_asking_the_norms(tmp_path):
+    plain = train(tmp_path / "plain")
+    tuned = train(tmp_path / "tuned", efficient_conv_bn_eval=["backbone"])
+    assert plain.calls == 2 * 8  # two norms, eight steps
+    assert tuned.calls == 0
+    start = Tuned().state_dict()
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(tuned.state_dict()[key], value, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(start["backbone.1.weight"], tuned.backbone[1].weight)
