@@ -23,5 +23,5 @@ model = dict(
         before=("layer2", "layer3", "layer4"),
         outputs=(0, 1, 2, 3),
     ),
-    neck=dict(type="MSAU", in_channels=(64, 128, 256, 512)),
+    neck=dict(type="MSAU", in_channels=(64, 128, 256, 512), unmodulated=1),
 )

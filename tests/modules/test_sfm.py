@@ -133,7 +133,7 @@ def test_relation_follows_its_formula():
         for parameter in relation.parameters():
             parameter.normal_()
     y, density = torch.randn(1, 3, 7, 7, dtype=torch.double), torch.randn(1, 1, 7, 7, dtype=torch.double)
-    query, key = relation.query(y)[0], relation.key(y)[0]
+    query, key, value = relation.project(y)[0].chunk(3)
     row, column = 3, 4
     places = [(row + a, column + b) for a in (-2, 0, 2) for b in (-2, 0, 2)]
     logits = torch.stack(
@@ -143,8 +143,8 @@ def test_relation_follows_its_formula():
             for r, c in places
         ]
     )
-    mixed = sum(w * y[0, :, r, c] for w, (r, c) in zip(logits.softmax(0), places, strict=True))
-    expected = y[0, :, row, column] + relation.gate[0] * (mixed - y[0, :, row, column])
+    mixed = sum(w * value[:, r, c] for w, (r, c) in zip(logits.softmax(0), places, strict=True))
+    expected = y[0, :, row, column] + relation.output.weight.flatten(1) @ (mixed - value[:, row, column])
     torch.testing.assert_close(relation(y, density)[0, :, row, column], expected)
 
 
@@ -155,7 +155,7 @@ def build():
             dict(type="SFMBackbone", backbone=RESNET, before=("layer2", "layer3", "layer4"), outputs=(0, 1, 2, 3))
         )
     net.eval()
-    return net, MSAU((8, 16, 32, 64)).eval()
+    return net, MSAU((8, 16, 32, 64), unmodulated=1).eval()
 
 
 def test_any_backbone_begins_as_it_was():
@@ -178,6 +178,7 @@ def test_learns_through_the_maps_and_keeps_the_backbones_names():
     assert isinstance(features, Modulated)
     assert [s is None for s in features.maps] == [True, False, False, False]
     sum(y.square().mean() for y in neck(features)).backward()
+    assert all(parameter.grad is not None for parameter in neck.parameters())
     assert all(module.scale_weight.grad.abs().sum() > 0 for module in net.resamplers)
     names = {name.removeprefix("backbone.") for name in net.state_dict() if name.startswith("backbone.")}
     with DefaultScope.overwrite_default_scope("mmdet"):
@@ -189,11 +190,13 @@ def test_wrong_use_says_what_is_right():
         MODELS.build(dict(type="SFMBackbone", backbone=RESNET, before=("layer7",), outputs=(0,)))
     with pytest.raises(ValueError, match="SFMBackbone"):
         MSAU((8,))((torch.zeros(1, 8, 4, 4),))
+    with pytest.raises(ValueError, match="unmodulated must be 1"):
+        MSAU((8, 8))(Modulated([torch.zeros(1, 8, 4, 4)] * 2, [None, random_map(4, 4).float()[:1]]))
 
 
 def test_larger_results_hold_more_detail():
     torch.manual_seed(0)
-    y = MSAU((8, 16), scale_factors=(1, 2))(
+    y = MSAU((8, 16), scale_factors=(1, 2), unmodulated=1)(
         Modulated([torch.randn(1, 8, 8, 8), torch.randn(1, 16, 4, 4)], [None, random_map(8, 8).float()[:1]])
     )
     assert [part.shape[2:] for part in y] == [(8, 8), (8, 8)]

@@ -33,7 +33,6 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=15, val_interval=15)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=True, begin=0, end=15, T_max=15)]
-custom_hooks = []
 """
 
 

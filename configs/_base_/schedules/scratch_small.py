@@ -8,7 +8,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=8)
 custom_hooks = [
-    dict(type="EMAHook", ema_type="ExpMomentumEMA", momentum=0.002, gamma=200, update_buffers=True, priority=49)
+    dict(type="EMAHook", ema_type="mmdet.ExpMomentumEMA", momentum=0.002, gamma=200, update_buffers=True, priority=49)
 ]
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

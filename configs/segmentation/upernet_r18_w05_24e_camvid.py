@@ -1,0 +1,11 @@
+"""UPerNet with a ResNet-18 of half the width, from scratch on CamVid at 240 x 180: for comparisons on a CPU.
+
+python tools/train.py segmentation/upernet_r18_w05_24e_camvid
+"""
+
+_base_ = ["../_base_/models/upernet_r18.py", "../_base_/camvid_24e.py"]
+
+model = dict(
+    backbone=dict(base_channels=32, stem_channels=32),
+    decode_head=dict(in_channels=[32, 64, 128, 256], channels=64, num_classes=11),
+)
