@@ -1,5 +1,5 @@
 # make demo   installs what is needed into .venv, makes data, trains, tests and draws demo/out/detection.png
-# make test   installs what is needed into .venv and runs the tests
+# make test   installs what is needed into .venv and runs the tests, a file on each core at a time
 # Both take PYTHON=python3.12 or another interpreter (3.11, 3.12, 3.13).
 
 PYTHON ?= python3
@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/python demo/image_demo.py $(DEMO)/shapes/val detection/yolo_ms_demo_shapes $(DEMO)/train/best.pth --count 12 --score-thr 0.4 -o $(DEMO)/detection.png
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

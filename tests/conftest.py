@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 
 import toolkit  # noqa: F401  before any test imports mmdet, which needs mmcv's operators
 
@@ -115,6 +117,13 @@ def tiny_config(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("config") / "tiny_fcos.py"
     path.write_text(TINY_CONFIG.format(root=tiny_set))
     return path
+
+
+@pytest.fixture
+def mmdet_scope() -> Iterator[None]:
+    """Names without a scope are mmdet's, as under a config with `default_scope = "mmdet"`."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
 
 
 @pytest.fixture(scope="session")

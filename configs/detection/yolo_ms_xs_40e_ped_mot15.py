@@ -40,7 +40,10 @@ where = dict(data_root=data_root, metainfo=dict(classes=classes))
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, **where))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, **where))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "val.json")
+val_evaluator = [
+    dict(type="CocoMetric", ann_file=data_root + "val.json", metric="bbox"),
+    dict(type="BoxCountingErrors"),
+]
 test_evaluator = val_evaluator
 
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)

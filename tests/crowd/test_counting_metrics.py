@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from toolkit.crowd.density import density_map
-from toolkit.crowd.metrics import CountingErrors, counting_errors, draw_calibration, region_counts, region_sums
+from toolkit.crowd.metrics import (
+    BoxCountingErrors,
+    CountingErrors,
+    counting_errors,
+    draw_calibration,
+    region_counts,
+    region_sums,
+)
 
 
 def test_errors_of_known_counts():
@@ -36,6 +43,19 @@ def test_game_sees_what_the_count_does_not():
     result = metric.evaluate(1)
     assert result["crowd/MAE"] == 0
     assert result["crowd/GAME1"] == result["crowd/GAME2"] == 4
+    assert metric.pairs == [(2, 2.0)]
+
+
+def test_a_detector_counts_by_its_boxes():
+    boxes = torch.tensor([[0.0, 0, 8, 20], [40, 40, 48, 60]])
+    sample = dict(
+        gt_instances=dict(bboxes=boxes),
+        pred_instances=dict(bboxes=boxes[[0, 0, 1]], scores=torch.tensor([0.9, 0.4, 0.2])),
+        ori_shape=(64, 64),
+    )
+    metric = BoxCountingErrors(score_thr=0.3, levels=(1,))
+    metric.process({}, [sample])
+    assert metric.evaluate(1) == {"crowd/MAE": 0, "crowd/RMSE": 0, "crowd/NAE": 0, "crowd/GAME1": 2}
     assert metric.pairs == [(2, 2.0)]
 
 

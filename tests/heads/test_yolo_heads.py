@@ -28,6 +28,7 @@ YOLO_MS = dict(
 )
 YOLOV8 = dict(type="YOLOv8Head", num_classes=3, in_channels=[8, 8, 8], train_cfg=dict(topk=10), test_cfg=TEST_CFG)
 HEADS = [YOLO_MS, YOLOV8]
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
 IDS = [head["type"] for head in HEADS]
 
 

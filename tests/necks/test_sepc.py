@@ -325,7 +325,7 @@ def test_a_head_under_pairs_keeps_its_names_and_its_towers() -> None:
     torch.testing.assert_close(paired([(x, x) for x in maps]), towers(maps))
 
 
-def test_a_head_without_towers_is_refused() -> None:
+def test_a_head_without_towers_is_refused(mmdet_scope: None) -> None:
     load_mmdet()
     from toolkit.heads.sepc import SEPCHead
 

@@ -74,7 +74,7 @@ def test_a_step_brings_the_loss_down_and_every_weight_is_reached(name: str):
     assert found.seg_logits.data.shape == (11, *SIZE)
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if "sfm" not in name])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "_r18_" in name and "sfm" not in name])
 def test_heads_take_our_backbones(name: str):
     config = load_config(name)
     load_scope(config)

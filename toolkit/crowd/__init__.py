@@ -20,5 +20,5 @@ lazy(
     "GreyCrowd",
     "PackCrowd",
 )
-lazy(METRICS, "toolkit.crowd.metrics", "CountingErrors")
+lazy(METRICS, "toolkit.crowd.metrics", "CountingErrors", "BoxCountingErrors")
 lazy(HOOKS, "toolkit.crowd.metrics", "CalibrationHook")

@@ -82,6 +82,39 @@ class CountingErrors(BaseMetric):
         return errors | {f"GAME{level}": float(game) for level, game in zip(self.levels, games, strict=True)}
 
 
+@METRICS.register_module()
+class BoxCountingErrors(CountingErrors):
+    """The same of a detector, whose count is the number of its boxes; a box's head is where `CrowdPoints` has it.
+
+    In a detector's configuration: `test_evaluator = dict(type='BoxCountingErrors')`, with a pipeline that loads the
+    annotations after the picture is resized, as mmdet's do. Boxes to be ignored count neither as true nor as found.
+
+    Args:
+        score_thr: least score of a box that counts.
+        levels: L of the GAMEs.
+    """
+
+    def __init__(self, score_thr: float = 0.3, levels: Sequence[int] = (1, 2, 3), **kwargs: Any):
+        super().__init__(levels, **kwargs)
+        self.score_thr = score_thr
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        from toolkit.crowd.formats import HEAD_HEIGHT
+
+        for sample in data_samples:
+            found, size = sample["pred_instances"], sample["ori_shape"]
+            boxes = (sample["gt_instances"]["bboxes"], found["bboxes"][found["scores"] >= self.score_thr])
+            corners = (getattr(some, "tensor", some).float().cpu().numpy().T for some in boxes)
+            true, predicted = (
+                np.stack([(x1 + x2) / 2, y1 + HEAD_HEIGHT * (y2 - y1)], 1) for x1, y1, x2, y2 in corners
+            )
+            games = []
+            for level in self.levels:
+                cells = (region_counts(points, size, 2**level) for points in (true, predicted))
+                games.append(np.abs(next(cells) - next(cells)).sum())
+            self.results.append((len(true), float(len(predicted)), games))
+
+
 def draw_calibration(pairs: Sequence[tuple[float, float]], path: Path) -> None:
     """Draw true against predicted counts as PNG to `path`, with the line on which both are equal."""
     import matplotlib
