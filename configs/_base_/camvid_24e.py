@@ -5,7 +5,7 @@ _base_ = "camvid_60e.py"
 max_epochs = 24
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=max_epochs, val_interval=8)
+train_cfg = dict(max_epochs=max_epochs, val_interval=12)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(

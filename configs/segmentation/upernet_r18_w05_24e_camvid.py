@@ -7,5 +7,11 @@ _base_ = ["../_base_/models/upernet_r18.py", "../_base_/camvid_24e.py"]
 
 model = dict(
     backbone=dict(base_channels=32, stem_channels=32),
-    decode_head=dict(in_channels=[32, 64, 128, 256], channels=64, num_classes=11),
+    decode_head=dict(
+        in_channels=[32, 64, 128, 256],
+        channels=64,
+        num_classes=11,
+        # toolkit class-weights --method enet, divided by their mean over all pixels
+        loss_decode=dict(class_weight=[0.8, 0.6, 4.8, 0.5, 2.2, 1.2, 4.5, 4.5, 1.8, 5.4, 6.2], avg_non_ignore=False),
+    ),
 )

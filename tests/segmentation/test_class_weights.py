@@ -2,10 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from mmengine.registry import MODELS
 from PIL import Image
 
 from toolkit.cli import run
-from toolkit.config import load_config, parse_options
+from toolkit.config import load_config, load_scope, parse_options
 from toolkit.segmentation.class_weights import count_classes, enet, median_frequency
 
 ONE = np.array([[0, 0, 0, 1], [0, 0, 0, 255]], np.uint8)
@@ -37,10 +39,16 @@ def test_the_command_prints_what_training_takes(tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["Sky", "7", "0.6364", "1.0000"]
     assert lines[-2].startswith("in none of the 2 masks: Road, Pavement")
-    config = load_config(name, [lines[-1]])
+    config = load_config(name, lines[-1].split())
     weights = median_frequency(count_classes([ONE, OTHER], 11))
     np.testing.assert_allclose(config.model.decode_head.loss_decode.class_weight, weights, atol=1e-4)
-    assert parse_options([lines[-1]])
+    assert parse_options(lines[-1].split())
+    load_scope(config)
+    labels = torch.tensor([[[0, 1], [1, 255]]])
+    loss = MODELS.build(config.model.decode_head.loss_decode)
+    logits = torch.randn(1, 11, 2, 2)
+    expected = torch.nn.functional.cross_entropy(logits, labels, torch.tensor(weights).float(), ignore_index=255)
+    torch.testing.assert_close(loss(logits, labels, ignore_index=255), expected)
 
 
 def test_heads_with_several_losses_and_others_without(tmp_path: Path, capsys: pytest.CaptureFixture):

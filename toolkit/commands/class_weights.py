@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         move_data_root(cfg, args.data_root)
-    keys = loss_keys(cfg)
+    losses = find_losses(cfg)
     dataset = masks_only(cfg, args.split)
     classes = dataset.metainfo["classes"]
     counts = class_weights.count_classes(_read(dataset), len(classes))
@@ -57,7 +57,10 @@ def main(argv: list[str] | None = None) -> None:
     if absent:
         print(f"in none of the {len(dataset)} masks: {', '.join(absent)}")
     listed = "[" + ",".join(f"{weight:.4f}" for weight in weights) + "]"
-    print(" ".join(f"{key}.class_weight={listed}" for key in keys))
+    options = [f"{key}.class_weight={listed}" for key in losses]
+    # mmseg's loss fails with both; with weights its mean is over pixels that are not ignored anyway
+    options += [f"{key}.avg_non_ignore=False" for key, loss in losses.items() if loss.get("avg_non_ignore")]
+    print(" ".join(options))
 
 
 def masks_only(cfg: Any, split: str) -> Any:
@@ -100,13 +103,13 @@ def _read(dataset: Any) -> Iterator[np.ndarray]:
         yield mask
 
 
-def loss_keys(cfg: Any) -> list[str]:
-    """The keys of the losses of the model's heads that take one weight for each class.
+def find_losses(cfg: Any) -> dict[str, dict]:
+    """The losses of the model's heads that take one weight for each class, by their keys.
 
     Raises:
         UserError: the model has no such loss.
     """
-    found = []
+    found: dict[str, dict] = {}
     for head in HEADS:
         config = (cfg.get("model") or {}).get(head) or {}
         many = isinstance(config, list | tuple)
@@ -114,7 +117,7 @@ def loss_keys(cfg: Any) -> list[str]:
             losses = one.get("loss_decode") or ()
             several = isinstance(losses, list | tuple)
             path = f"model.{head}" + (f".{place}" if many else "") + ".loss_decode"
-            found += [f"{path}.{number}" for number in range(len(losses))] if several else [path]
+            found |= {f"{path}.{number}": loss for number, loss in enumerate(losses)} if several else {path: losses}
     if not found:
         raise UserError(f"{cfg.filename}: model.decode_head has no loss_decode, which takes class weights")
     return found

@@ -87,7 +87,7 @@ class Counter:
                 yield found
 
     def _as_crowd(self, density: np.ndarray, size: tuple[int, int]) -> Crowd:
-        count = float(density.sum(dtype=np.float64))
+        count = max(0.0, float(density.sum(dtype=np.float64)))  # an empty picture may sum to a little below
         cells = local_maxima(density, max(0, round(count)))
         points = (cells + 0.5) * (size[1] / density.shape[1], size[0] / density.shape[0])
         return Crowd(count, points.astype(np.float32), size, density)

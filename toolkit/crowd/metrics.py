@@ -105,9 +105,7 @@ class BoxCountingErrors(CountingErrors):
             found, size = sample["pred_instances"], sample["ori_shape"]
             boxes = (sample["gt_instances"]["bboxes"], found["bboxes"][found["scores"] >= self.score_thr])
             corners = (getattr(some, "tensor", some).float().cpu().numpy().T for some in boxes)
-            true, predicted = (
-                np.stack([(x1 + x2) / 2, y1 + HEAD_HEIGHT * (y2 - y1)], 1) for x1, y1, x2, y2 in corners
-            )
+            true, predicted = (np.stack([(x1 + x2) / 2, y1 + HEAD_HEIGHT * (y2 - y1)], 1) for x1, y1, x2, y2 in corners)
             games = []
             for level in self.levels:
                 cells = (region_counts(points, size, 2**level) for points in (true, predicted))

@@ -22,7 +22,7 @@ class Crowd:
     """The people of one picture.
 
     Attributes:
-        count: how many; the sum of the density, not rounded.
+        count: how many; the sum of the density, not rounded, at least 0.
         points: (N, 2) float32 x, y in pixels of the picture, the most certain first.
         size: (height, width) of the picture.
         density: (h, w) float32 people per cell, in evenly spaced cells over the picture; None from a detector.
