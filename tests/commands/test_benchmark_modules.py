@@ -56,6 +56,16 @@ def test_every_block_gets_the_module():
         assert net(torch.randn(2, 3, 32, 32)).shape == (2, 5)
 
 
+def test_a_norm_that_changes_in_training_is_done_before_its_end():
+    from toolkit.engine.module_benchmark import build, train
+    from toolkit.modules.norm.prepbn import PRepBN
+
+    net = build("resnet18", "PRepBN", 2, 32)
+    x, y = torch.randn(8, 3, 32, 32), torch.arange(8) % 2
+    train(net, (x, y, x, y), epochs=4, seed=0)
+    assert {int(norm.iter) for norm in net.modules() if isinstance(norm, PRepBN)} == {0}
+
+
 def test_digits_are_the_same_at_every_call_and_can_be_told_apart():
     pytest.importorskip("sklearn")
     from toolkit.engine.module_benchmark import digits
