@@ -81,6 +81,15 @@ def test_learns_through_every_parameter(entry):
     assert all(part.grad.isfinite().all() for part in leaves(x))
 
 
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind != "conv"], ids=lambda entry: entry.name)
+def test_what_follows_may_add_in_place(entry):
+    """As the residual blocks of mmdet's ResNets do with what ends a branch."""
+    module, x = lively(entry)
+    for leaf in leaves(module.train()(each(lambda part: part.requires_grad_(), x))):
+        leaf += 1
+        leaf.sum().backward(retain_graph=True)
+
+
 @MANY
 def test_memory_order_does_not_matter(entry):
     module, x = lively(entry)

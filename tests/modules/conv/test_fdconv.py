@@ -131,6 +131,11 @@ def test_bands_sum_to_the_map_and_are_weighed_apart():
         torch.testing.assert_close(fbm(low + high), low, atol=1e-5, rtol=0)
 
 
+def test_groups_fit_narrow_layers_by_themselves():
+    assert FDConv(64, 64, 3).kernel_num == 64
+    assert FDConv(32, 32, 3).kernel_num == 56  # the largest divisor of 4704 up to 64
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [(dict(groups=2), "groups must be 1"), (dict(kernel_num=64), "kernel_num must divide .* 4704 .* as 32 does")],

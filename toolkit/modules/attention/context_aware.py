@@ -57,4 +57,5 @@ class ContextAwareModule(nn.Module):
             weight = (own - enlarge(offset)).sigmoid()
             total = total + weight * enlarge(scale)
             weights = weights + weight
-        return self.bottleneck(torch.cat((total / weights, x), 1)).relu()
+        # not relu(), which keeps its result for the backward pass: what follows may add to it in place
+        return self.bottleneck(torch.cat((total / weights, x), 1)).clamp(min=0)

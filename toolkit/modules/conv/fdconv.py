@@ -25,6 +25,7 @@ from toolkit.ops.precision import wide
 
 REDUCTION, LEAST_HIDDEN = 16, 16  # of KSMGlobal
 GRID = 64  # the published band masks are made for 64 x 64 maps and resized
+PUBLISHED_KERNEL_NUM = 64
 DFT_KERNELS = (1, 3)
 
 
@@ -203,7 +204,8 @@ class FDConv(nn.Conv2d):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as of nn.Conv2d; `groups`
             must be 1.
-        kernel_num: spectral groups; must divide out * k * (in * k // 2 + 1).
+        kernel_num: spectral groups; must divide out * k * (in * k // 2 + 1). None for the published 64 or, where that
+            does not, the next number below it that does.
         use_fdconv_if_c_gt: plain at and below this number of channels.
         use_ksm_local: learn an attention for every single weight.
         kernel_temp: temperature of the groups' attention.
@@ -225,7 +227,7 @@ class FDConv(nn.Conv2d):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
-        kernel_num: int = 64,
+        kernel_num: int | None = None,
         use_fdconv_if_c_gt: int = 16,
         use_ksm_local: bool = True,
         kernel_temp: float = 1.0,
@@ -243,6 +245,8 @@ class FDConv(nn.Conv2d):
             raise ValueError(f"FDConv: groups must be 1 and padding_mode 'zeros', got {groups} and {padding_mode!r}")
         rows, columns = out_channels * k, in_channels * k
         positions = rows * (columns // 2 + 1)
+        if kernel_num is None:
+            kernel_num = next(number for number in range(PUBLISHED_KERNEL_NUM, 0, -1) if positions % number == 0)
         if positions % kernel_num:
             fits = math.gcd(positions, kernel_num)
             raise ValueError(
