@@ -8,6 +8,7 @@ nor any model: what a config names is imported when it is named.
 from toolkit import (  # noqa: F401
     audio,
     backbones,
+    classification,
     crowd,
     data,
     detection,

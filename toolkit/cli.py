@@ -24,7 +24,9 @@ COMMANDS = {
     "browse-data": "draw a contact sheet of a data set after augmentation",
     "coco-masks": "turn COCO instances or panoptic annotations into masks for segmentation",
     "class-weights": "weigh the classes of a segmentation set for a loss by how often they occur",
+    "extract-features": "write a network's features of pictures, and fit a linear SVM on them",
     "make-shapes": "make a synthetic detection and segmentation set",
+    "make-digits": "make a synthetic classification set: handwritten digits on clutter",
     "make-anomaly-video": "put bicycles, cars and runners into a normal video, with labels",
     "convert": "turn VOC, YOLO, labelme or COCO annotations into checked COCO",
 }

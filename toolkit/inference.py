@@ -34,6 +34,7 @@ from toolkit.published.weights import state_dict_of
 
 if TYPE_CHECKING:
     from toolkit.audio.inferencer import AudioProcessor
+    from toolkit.classification.inferencer import Classifier
     from toolkit.crowd.inferencer import Counter
     from toolkit.detection.inferencer import Detector
     from toolkit.segmentation.inferencer import Segmenter
@@ -43,6 +44,7 @@ TASKS = {
     "BaseDetector": ("toolkit.detection.inferencer", "Detector"),
     "BaseSegmentor": ("toolkit.segmentation.inferencer", "Segmenter"),
     "CrowdCounter": ("toolkit.crowd.inferencer", "Counter"),
+    "ImageClassifier": ("toolkit.classification.inferencer", "Classifier"),
 }
 
 
@@ -52,7 +54,7 @@ def load_model(
     device: str | None = None,
     unsafe: bool = False,
     deploy: bool = False,
-) -> "Detector | Segmenter | Counter | AudioProcessor":
+) -> "Detector | Segmenter | Counter | Classifier | AudioProcessor":
     """A model ready to predict.
 
     Args:
@@ -171,8 +173,8 @@ def _audio_processor(
 
 
 def count_classes(network: nn.Module) -> int | None:
-    """The number of classes of a detector's or segmentor's last head; None when it does not say."""
-    for name in ("roi_head.bbox_head", "roi_head.bbox_head.0", "bbox_head", "decode_head", "mask_head"):
+    """The number of classes of a detector's, segmentor's or classifier's last head; None when it does not say."""
+    for name in ("roi_head.bbox_head", "roi_head.bbox_head.0", "bbox_head", "decode_head", "mask_head", "head"):
         head: Any = network
         for part in name.split("."):
             head = head[int(part)] if part.isdigit() and isinstance(head, nn.ModuleList) else getattr(head, part, None)

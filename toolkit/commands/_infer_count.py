@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.commands.infer import Run
+from toolkit.commands._infer_run import Run
 from toolkit.crowd.results import CountWriter, Crowd
 from toolkit.data.inputs import Job
 from toolkit.detection.results import Detections

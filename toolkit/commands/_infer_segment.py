@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.commands.infer import Run
+from toolkit.commands._infer_run import Run
 from toolkit.data.inputs import Job, check_folder
 from toolkit.errors import UserError
 from toolkit.segmentation.inferencer import Segmenter, check_tile

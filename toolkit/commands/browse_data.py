@@ -112,22 +112,26 @@ def draw_sample(sample: dict, classes: tuple[str, ...], annotated_last: bool) ->
     """Draw the objects of a packed sample, at the size that they have in the sheet.
 
     Args:
-        sample: `inputs` (3, H, W) and `data_samples`, as the Pack... transforms of mmdet and mmseg give them.
+        sample: `inputs` (3, H, W) and `data_samples`, as the Pack... transforms of mmdet and mmseg give them, or
+            `label`, as `PackClass` does.
         classes: class names.
         annotated_last: boxes are in pixels of the picture before it was resized.
 
     Returns:
         The picture (h, w, 3) uint8 BGR with a longer side of `CELL` pixels, and the names of the objects in it.
     """
-    from toolkit.visualization import draw_boxes
+    from toolkit.visualization import draw_boxes, draw_text
 
-    pixels, labelled = sample["inputs"], sample["data_samples"]
+    pixels, labelled = sample["inputs"], sample.get("data_samples", ())
     if isinstance(pixels, list | tuple):  # of a pipeline that gives several views
         pixels, labelled = pixels[0], labelled[0]
     image = np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0).clip(0, 255).astype(np.uint8))
     scale = CELL / max(image.shape[:2])
     size = round(image.shape[1] * scale), round(image.shape[0] * scale)
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    if "label" in sample:
+        draw_text(image, classes[sample["label"]])
+        return image, [classes[sample["label"]]]
     if "gt_sem_seg" in labelled:
         image = _tinted(image, labelled.gt_sem_seg.data.squeeze(0).numpy())
     boxes, labels, texts, masks = _objects(labelled, classes, size)

@@ -1,19 +1,13 @@
-"""Find objects, classes of pixels or people in pictures and videos, draw them, and write them as JSON."""
+"""Find objects, classes of pixels or of whole pictures, or people, draw them, and write them as JSON."""
 
 import argparse
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
-    from toolkit.data.inputs import Job
     from toolkit.detection.inferencer import Detector
-    from toolkit.detection.results import Detections
 
 EXAMPLES = """examples:
   python tools/infer.py yolo_ms_xs_80e_bccd best.pth photo.jpg -o out       a shipped config, its checkpoint, a picture
@@ -23,6 +17,7 @@ EXAMPLES = """examples:
   python tools/infer.py segmentor.pth photos/ street.mp4 -o out --tile 1024              a class for each pixel
   python tools/infer.py --task count m_segnet_w025_mall best.pth photos/ -o out          how many people, and where
   python tools/infer.py --task count --method detect detector.pth photos/ -o out --classes person
+  python tools/infer.py classifier.pth photos/ -o out                                    the class of each picture
 
 Folders are searched through; a list (.txt) names one picture a line, relative to the list or to where you are.
 OUT gets the drawn pictures and videos, in the folders of the inputs, and predictions.json in COCO format: images,
@@ -31,6 +26,7 @@ With a segmentor, OUT gets areas.json (pixels and share of each class), masks/ (
 can be trained on) and overlays/; large pictures go through the network in overlapping tiles.
 With --task count, predictions.json has count and points of each picture, in the form in which counters are trained, and
 what is drawn is the density over the picture, as PNG. Large pictures are counted in tiles, with the same result.
+With a classifier, predictions.json has the five most likely classes of each picture with their scores.
 Exit code 1 when some pictures could not be read; the others are done all the same.
 """
 
@@ -50,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "globs, lists (.txt) and videos",
     )
     parser.add_argument(
-        "--task", choices=("detect", "segment", "count"), help="what to do (default: what the model is for)"
+        "--task", choices=("detect", "segment", "count", "classify"), help="what to do (default: what the model is for)"
     )
     parser.add_argument(
         "--method",
@@ -97,10 +93,16 @@ def main(argv: list[str] | None = None) -> int:
             from toolkit.commands._infer_segment import SegmentRun
 
             return SegmentRun(model, args, jobs).over(jobs)
+        if task == "classify":
+            from toolkit.commands._infer_classify import ClassifyRun
+
+            return ClassifyRun(model, args).over(jobs)
         if task == "count":
             from toolkit.commands._infer_count import CountRun
 
             return CountRun(model, args, _chosen(args.classes, model)).over(jobs)
+        from toolkit.commands._infer_run import Run
+
         return Run(model, args, _chosen(args.classes, model)).over(jobs)
     except OSError as error:
         raise UserError(f"cannot write results to {args.out}: {error.strerror or error}") from error
@@ -118,7 +120,8 @@ def check_task(args: argparse.Namespace, model: Any) -> str:
     Raises:
         UserError: the model is not for that.
     """
-    own = {"Detector": "detect", "Segmenter": "segment", "Counter": "count"}.get(type(model).__name__)
+    tasks = {"Detector": "detect", "Segmenter": "segment", "Counter": "count", "Classifier": "classify"}
+    own = tasks.get(type(model).__name__)
     if own is None:
         raise UserError(f"{args.items[0]}: not a model of pictures; `denoise` and `separate` take those of sound")
     task = args.task or own
@@ -164,109 +167,3 @@ def split_items(items: list[str], checkpoint: str | None) -> tuple[str, str | No
     if not inputs:
         raise UserError("no input: give pictures, folders, globs, lists (.txt) or videos after the checkpoint")
     return config, checkpoint, inputs
-
-
-class Run:
-    """One pass of a model over inputs, with its options, results and what went wrong."""
-
-    def __init__(self, model: "Detector", args: argparse.Namespace, classes: list[str] | None):
-        self.model, self.classes = model, classes
-        self.out: Path = args.out
-        self.score_thr, self.batch_size, self.drawing = args.score_thr, args.batch_size, not args.no_draw
-        self.broken: list[str] = []
-        self.made = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.writer = self._make_writer(self.out / "predictions.json")
-
-    def _make_writer(self, path: Path) -> Any:
-        from toolkit.detection.coco_writer import CocoWriter
-        from toolkit.detection.results import categories
-
-        return CocoWriter(path, categories(self.model.classes))
-
-    def _summary(self) -> str:
-        return f"{self.writer.annotations} objects"
-
-    def _drawn_name(self, job: "Job") -> str:
-        return job.drawn_name
-
-    def over(self, jobs: list["Job"]) -> int:
-        """Work through `jobs`; the exit code."""
-        began = time.perf_counter()
-        try:
-            self._pictures([job for job in jobs if not job.is_video])
-            for job in jobs:
-                if job.is_video:
-                    self._video(job)
-            if self.writer.images == 0:
-                raise UserError((f"none of {len(jobs)} inputs can be read: " if len(jobs) > 1 else "") + self.broken[0])
-        except KeyboardInterrupt:
-            self.writer.close()
-            raise
-        except Exception:  # half a JSON file helps nobody
-            self._leave_nothing()
-            raise
-        self.writer.close()
-        self._report(time.perf_counter() - began)
-        return 1 if self.broken else 0
-
-    def _leave_nothing(self) -> None:
-        self.writer.discard()
-        for folder in self.made:
-            with suppress(OSError):  # it holds drawn pictures
-                folder.rmdir()
-
-    def _report(self, seconds: float) -> None:
-        done = self.writer.images
-        print(f"{done} pictures, {self._summary()} in {seconds:.1f} s ({done / seconds:.1f} pictures/s)")
-        print(f"results: {self.writer.path}" + (f", drawn in {self.out}" if self.drawing else ""))
-        if self.broken:
-            lines = "\n".join(f"  {line}" for line in self.broken)
-            print(f"{len(self.broken)} could not be read:\n{lines}", file=sys.stderr)
-
-    def _found(self, sources: Iterable, progress: Any) -> "Iterator[Detections]":
-        def note_broken(_: Any, error: UserError) -> None:
-            self.broken.append(" ".join(str(error).split()))
-            progress.update()
-
-        for found in self._results(sources, note_broken):
-            yield found
-            progress.update()
-
-    def _results(self, sources: Iterable, note_broken: Any) -> "Iterator[Detections]":
-        for found in self.model.iter_predict(sources, self.batch_size, self.score_thr, self.drawing, note_broken):
-            yield found.filter(classes=self.classes)
-
-    def _pictures(self, jobs: list["Job"]) -> None:
-        from toolkit.data.images import save_image
-
-        by_source = {str(job.source): job for job in jobs}
-        with _progress(len(jobs), "picture") as progress:
-            for found in self._found([job.source for job in jobs], progress):
-                job = by_source[found.path]
-                self.writer.add(found, file_name=Path(job.name).as_posix())
-                if self.drawing:
-                    save_image(found.draw(), self.out / self._drawn_name(job))
-
-    def _video(self, job: "Job") -> None:
-        from toolkit.data.video import VideoReader, VideoWriter
-
-        name, frame = Path(job.name).as_posix(), -1
-        with (
-            VideoReader(job.source) as reader,
-            _progress(reader.count or None, "frame") as progress,
-            VideoWriter(self.out / job.drawn_name, reader.rate) as video,
-        ):
-            for frame, found in enumerate(self._found(reader, progress)):
-                entry = {"video": name, "frame": frame, "time": round(frame / reader.rate, 4)}
-                self.writer.add(found, file_name=f"{name}#{frame:06d}", **entry)
-                if self.drawing:
-                    video.add(found.draw())
-        if frame < 0:
-            self.broken.append(f"{job.source} is not a video, or is damaged")
-
-
-def _progress(total: int | None, unit: str) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=unit, disable=None if total != 0 else True, file=sys.stderr)

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolkit.catalogue import CHANNELS, entries, example_args
-from toolkit.data.images import EXTENSIONS, read_image
+from toolkit.data.class_folders import find_classes
+from toolkit.data.digits import COUNTS, make_digits
+from toolkit.data.images import read_image
 from toolkit.errors import UserError
+from toolkit.modules.norm.prepbn import PRepBN
 from toolkit.timing import count_macs, count_parameters, interleaved, memory_growth, ratio
 
 PLAIN = "plain"  # the network as it is
@@ -124,46 +127,13 @@ def load_data(folder: Path | None, size: int) -> Data:
     return digits(size) if folder is None else pictures(folder, size)
 
 
-def digits(size: int, count: tuple[int, int] = (2048, 1024)) -> Data:
-    """scikit-learn's handwritten digits, turned, scaled, coloured and put on clutter; the same at every call.
-
-    Clutter is a quarter of another digit in each corner and noise. Validation draws from other handwriting: the last
-    third of the set.
-    """
+def digits(size: int, count: tuple[int, int] = COUNTS) -> Data:
+    """`toolkit.data.digits` as tensors; the same at every call."""
     try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UserError("the digits need scikit-learn: pip install 'toolkit[features]', or give --data DIR") from None
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
-    third = 2 * len(images) // 3
-    rng = np.random.default_rng(0)
-    sets = []
-    for number, pool in zip(count, (slice(0, third), slice(third, None)), strict=True):
-        chosen = rng.integers(0, len(images[pool]), number)
-        made = [draw_digit(images[pool], index, size, rng) for index in chosen]
-        sets += [torch.from_numpy(np.stack(made)), torch.from_numpy(labels[pool][chosen]).long()]
-    return tuple(sets)
-
-
-def draw_digit(pool, index: int, size: int, rng):
-    """One picture (3, size, size) in [-1, 1] of `pool[index]`."""
-    canvas = np.zeros((size, size), np.float32)
-    half = size // 2
-    for top, left in ((0, 0), (0, half), (half, 0), (half, half)):
-        other = cv2.resize(pool[rng.integers(len(pool))], (size, size), interpolation=cv2.INTER_LINEAR)
-        cut_y, cut_x = rng.integers(0, half, 2)
-        canvas[top : top + half, left : left + half] = 0.3 * other[cut_y : cut_y + half, cut_x : cut_x + half]
-    scale = size / 8 * rng.uniform(0.5, 0.85)
-    turn = cv2.getRotationMatrix2D((3.5, 3.5), rng.uniform(-15, 15), scale)
-    turn[:, 2] += size / 2 - 4 + rng.uniform(-size / 10, size / 10, 2)
-    digit = cv2.warpAffine(pool[index], turn, (size, size), flags=cv2.INTER_LINEAR)
-    ink, ground, clutter = rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), rng.uniform(0, 1, 3)
-    if abs(ink.mean() - ground.mean()) < 0.3:
-        ink = ink + np.sign(0.5 - ground.mean()) * 0.4
-    picture = ground[:, None, None] + canvas * (clutter - ground)[:, None, None]
-    picture = picture + digit * (ink[:, None, None] - picture)
-    return (2 * picture - 1 + rng.normal(0, 0.08, picture.shape)).clip(-1, 1).astype(np.float32)
+        (x, y), (val_x, val_y) = make_digits(size, count)
+    except UserError as error:
+        raise UserError(f"{error}, or give --data DIR") from None
+    return torch.from_numpy(x), torch.from_numpy(y).long(), torch.from_numpy(val_x), torch.from_numpy(val_y).long()
 
 
 def pictures(folder: Path, size: int) -> Data:
@@ -172,17 +142,13 @@ def pictures(folder: Path, size: int) -> Data:
     Raises:
         UserError: there are not two classes with five pictures each, or a picture cannot be read.
     """
-    classes = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     parts: tuple[list, list] = ([], [])
-    for label, path in enumerate(classes):
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+    for label, (name, files) in enumerate(find_classes(folder).items()):
         if len(files) < 5:
-            raise UserError(f"{path}: {len(files)} pictures; each class needs 5 at least")
+            raise UserError(f"{folder / name}: {len(files)} pictures; each class needs 5 at least")
         for number, file in enumerate(files):
             picture = cv2.resize(read_image(file), (size, size), interpolation=cv2.INTER_AREA)
             parts[number % 5 == 4].append((picture.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1, label))
-    if len(classes) < 2:
-        raise UserError(f"{folder}: {len(classes)} folders; give a folder with one folder of pictures for each class")
     train, val = parts
     return (
         torch.from_numpy(np.stack([x for x, _ in train])),
@@ -227,6 +193,10 @@ def train(net: nn.Module, data, epochs: int, seed: int) -> float:
     pictures, labels, val_pictures, val_labels = data
     batch = min(BATCH, len(pictures))
     steps = epochs * (len(pictures) // batch)
+    for module in net.modules():
+        if isinstance(module, PRepBN):  # which is another norm in training than in evaluation until its steps are over
+            module.total_step.fill_(steps * 3 // 4)
+            module.iter.copy_(module.total_step)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.2)
     generator = torch.Generator().manual_seed(seed)

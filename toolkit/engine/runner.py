@@ -39,7 +39,7 @@ def check_class_counts(model: nn.Module, dataset: Any) -> None:
         if (
             classes is None
             or not isinstance(count, int)
-            or not name.endswith(("bbox_head", "mask_head", "decode_head"))
+            or not (name == "head" or name.endswith(("bbox_head", "mask_head", "decode_head")))
         ):
             continue
         if count != len(classes):
