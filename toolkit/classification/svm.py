@@ -4,8 +4,8 @@ CNN Features off-the-shelf: an Astounding Baseline for Recognition, CVPRW 2014, 
 
     z = x / |x|, of views of a picture after sign(x) sqrt(|x|);  class = argmax_k sum over views of w_k z + b_k
 
-The square root is this project's choice of a power. One linear support vector machine for each class against the others, by scikit-learn; its C is chosen by cross
-validation on the training pictures.
+The square root is this project's choice of a power. One linear support vector machine for each class against the
+others, by scikit-learn; its C is chosen by cross validation on the training pictures.
 """
 
 import warnings
