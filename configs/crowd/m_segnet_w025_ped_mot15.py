@@ -10,7 +10,7 @@ Whole frames at half size. The detector is `detection/yolo_ms_xs_40e_ped_mot15`,
 _base_ = "m_segnet_w025_mall.py"
 
 data_root = "data/ped_mot15/"
-max_epochs = 120
+max_epochs = 60
 
 train_dataloader = dict(dataset=dict(data_root=data_root, ann_file="train_points.json"))
 val_dataloader = dict(dataset=dict(data_root=data_root, ann_file="val_points.json"))
