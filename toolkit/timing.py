@@ -1,5 +1,7 @@
 """What a network costs: parameters, multiply-adds, milliseconds, memory."""
 
+import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -86,6 +89,38 @@ def deviation(outputs: Any, expected: Any) -> float:
 
 def _tensors(outputs: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def enliven(network: nn.Module) -> None:
+    """Give batch norms random statistics and scales.
+
+    Fresh norms are the identity: folding them wrongly would show nowhere.
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.2)
+
+
+def describe_device(device: torch.device, threads: int) -> str:
+    """What times were measured on: the GPU's name; the CPU's with the number of threads and the load now."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    name = _cpu_name() or platform.processor() or platform.machine()
+    return f"{name}, {threads} thread{'s' * (threads > 1)}{load}"
+
+
+def _cpu_name() -> str | None:
+    """The CPU's model name where Linux tells it."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        return None
+    return found[1].strip() if found else None
 
 
 @contextmanager

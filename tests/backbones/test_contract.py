@@ -103,7 +103,7 @@ def test_every_backbone_is_here():
 
 
 @EVERY
-@pytest.mark.parametrize("size", [(64, 64), (97, 121)], ids=str)
+@pytest.mark.parametrize("size", [(64, 64), (97, 121), (321, 479)], ids=str)
 def test_maps_have_the_promised_channels_and_strides(name: str, size: tuple[int, int]):
     model = build(name).eval()
     with torch.no_grad():

@@ -5,7 +5,8 @@ ICML 2024, arXiv 2405.11582.
 
     x = x + attention(norm(x))        x = x + mlp(norm(x))        norm = PRepBN
 
-`deploy()` takes every norm into the layer after it (the first into the convolution before it).
+`deploy()` takes every norm into the layer after it (the first into the convolution before it) and, on a CPU, has
+oneDNN do the matrix products with weights in its own order.
 """
 
 from collections.abc import Sequence
@@ -96,16 +97,69 @@ class WindowAttention(nn.Module):
         return region.masked_fill((place + shift) % padded >= side, PADDING)
 
 
+class PackedLinear(nn.Module):
+    """A linear layer and, where told, a GELU, for inference.
+
+    On a CPU, in float32, it is one call of oneDNN with weights that are brought into its own order once for a number of
+    tokens. Elsewhere (GPU, autocast, gradients, compilation, export) it is made of plain operators.
+
+    Args:
+        linear: the layer.
+        has_gelu: GELU at the end.
+    """
+
+    def __init__(self, linear: nn.Linear, has_gelu: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(linear.weight.detach().contiguous(), requires_grad=False)
+        self.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
+        self.has_gelu = has_gelu
+        self._packed: tuple[int, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., C')
+        if not self._is_direct(x):
+            y = F.linear(x, self.weight, self.bias)
+            return F.gelu(y) if self.has_gelu else y
+        tokens = x.numel() // x.shape[-1]
+        if self._packed is None or self._packed[0] != tokens:
+            self._packed = tokens, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), tokens)
+        after = ("gelu", [], "none") if self.has_gelu else ("none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._packed[1], self.bias, *after)
+
+    def _is_direct(self, x: Tensor) -> bool:
+        return (
+            not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and torch.backends.mkldnn.is_available()
+            and x.device.type == self.weight.device.type == "cpu"
+            and x.dtype == self.weight.dtype == torch.float32
+            and x.numel() > 0
+            and not (torch.is_grad_enabled() and x.requires_grad)
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def _apply(self, *args, **kwargs) -> "PackedLinear":
+        self._packed = None
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args) -> None:
+        self._packed = None
+        super()._load_from_state_dict(*args)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | dict(_packed=None)
+
+
 class MLP(nn.Module):
     """Two linear layers with a GELU between."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:  # (..., channels) -> (..., channels)
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -132,11 +186,13 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def switch_to_deploy(self) -> None:
-        """Take the norms into the linear layers after them, in place."""
+        """Take the norms into the linear layers after them, and the GELU into the one before it, in place."""
         if isinstance(self.norm1, PRepBN):
             merge_before(self.norm1, self.attn.qkv)
             merge_before(self.norm2, self.mlp.fc1)
-            self.norm1 = self.norm2 = nn.Identity()
+            self.attn.qkv, self.attn.proj = PackedLinear(self.attn.qkv), PackedLinear(self.attn.proj)
+            self.mlp.fc1, self.mlp.fc2 = PackedLinear(self.mlp.fc1, has_gelu=True), PackedLinear(self.mlp.fc2)
+            self.norm1 = self.norm2 = self.mlp.act = nn.Identity()
 
 
 class PatchEmbed(nn.Module):
@@ -189,6 +245,7 @@ class PatchMerging(nn.Module):
         """Take the norm into the linear layer after it, in place."""
         if isinstance(self.norm, PRepBN):
             merge_before(self.norm, self.reduction)
+            self.reduction = PackedLinear(self.reduction)
             self.norm = nn.Identity()
 
 

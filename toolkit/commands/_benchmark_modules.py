@@ -113,6 +113,11 @@ class Task:
             raise UserError(f"{self.path}: was made with other settings; --force begins anew, or give another --out")
         return found
 
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do. Raises as `read`."""
+        found = self.read()
+        return found["cost"] is not None and all(str(seed) in found["accuracies"] for seed in self.seeds)
+
 
 def run(args: argparse.Namespace) -> int:
     """`benchmark.py modules`; exit code 1 when a module failed."""
@@ -136,14 +141,13 @@ def run(args: argparse.Namespace) -> int:
         for network in args.networks
         for name in [PLAIN, *names]
     ]
-    for task in tasks:
-        task.read()
+    left = [task for task in tasks if not task.is_done()]
     problems = {}
     with (
         ProcessPoolExecutor(args.jobs, get_context("spawn"), max_tasks_per_child=1) as pool,
-        tqdm(total=len(tasks), unit="module", disable=None, file=sys.stderr) as progress,
+        tqdm(total=len(left), unit="module", disable=None, file=sys.stderr) as progress,
     ):
-        futures = {pool.submit(work, task): task for task in tasks}
+        futures = {pool.submit(work, task): task for task in left}
         for future in as_completed(futures):
             task = futures[future]
             if future.exception():
@@ -281,13 +285,11 @@ def table(results: list[Result], args: argparse.Namespace) -> str:
 
 def plot(results: list[Result], field: str, label: str, path: Path) -> None:
     """Accuracy over a cost, one panel a network."""
-    import io
-
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from toolkit.commands._figures import label_points, save_figure
     from toolkit.engine.module_benchmark import PLAIN
-    from toolkit.files import write_whole
 
     networks = list(dict.fromkeys(result.network for result in results))
     figure = Figure(figsize=(9 * len(networks), 6.5), layout="constrained")
@@ -302,15 +304,11 @@ def plot(results: list[Result], field: str, label: str, path: Path) -> None:
                 x, y = [getattr(row, field) for row in some], [100 * row.accuracy for row in some]
                 bars = [100 * row.spread for row in some]
                 axes.errorbar(x, y, bars, fmt="o", color=f"C{colour}", label=kind or PLAIN, alpha=0.8, capsize=2)
-        for row in rows:
-            place = (getattr(row, field), 100 * row.accuracy)
-            axes.annotate(row.module, place, (4, 3), textcoords="offset points", fontsize=7)
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.set_ylabel("accuracy %")
         axes.set_title(network)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    write_whole(picture.getvalue(), path)
+        label_points(axes, {row.module: (getattr(row, field), 100 * row.accuracy) for row in rows})
+    save_figure(figure, path)

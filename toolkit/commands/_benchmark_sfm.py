@@ -5,6 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from toolkit.commands._figures import check_free, write_figures
 from toolkit.errors import UserError
 
 EXAMPLES = """examples:
@@ -42,9 +43,7 @@ def run(args: argparse.Namespace) -> int:
     for option, least in (("side", 32), ("steps", 1), ("most", 2)):
         if getattr(args, option) < least:
             raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
-    there = [args.out / name for name in OUTPUTS if (args.out / name).exists()]
-    if there and not args.force:
-        raise UserError(f"{there[0]} exists already; --force replaces it, or give another folder")
+    check_free(args.out, OUTPUTS, args.force)
     measured, fitted = find_pictures(args.pictures), find_pictures(args.fit) if args.fit else []
     if not args.fit:
         if len(measured) < 2:
@@ -64,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
         claim = measure(resampler, measured, progress.update)
     text = table(claim, len(fitted), len(measured), args)
     print(text)
-    from toolkit.commands._figures import write_figures
     from toolkit.files import write_whole
 
     write_whole(text.encode(), args.out / "sfm.md")

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from toolkit.commands import _benchmark_modules, _benchmark_sfm
+from toolkit.commands import _benchmark_backbones, _benchmark_modules, _benchmark_sfm
+from toolkit.commands._figures import check_free
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ EXAMPLES = """examples:
   python tools/benchmark.py detection
   python tools/benchmark.py detection yolo_ms_300e_coco mmdet::yolox/yolox_s_8xb8-300e_coco.py -o out --threads 2
   python tools/benchmark.py detection --size 320 --repeats 30 --skip-compile -o out --force
+  python tools/benchmark.py backbones HorNet LSNet --sizes 224 640 --deploy
   python tools/benchmark.py modules ECA scSE --networks resnet18
   python tools/benchmark.py sfm my_pictures
 """
@@ -75,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     detection.add_argument("--skip-compile", action="store_true", help="leave out torch.compile, the slowest to start")
     detection.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     detection.set_defaults(run=run_detection)
+    _benchmark_backbones.add_parser(commands)
     _benchmark_modules.add_parser(commands)
     _benchmark_sfm.add_parser(commands)
     return parser
@@ -116,7 +119,7 @@ def run_detection(args: argparse.Namespace) -> int:
             raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
     if args.size % 32:
         raise UserError(f"--size {args.size}: give a multiple of 32")
-    check_free(args.out, args.force)
+    check_free(args.out, OUTPUTS, args.force)
     configs = args.configs or list(DETECTORS)
 
     import torch
@@ -142,19 +145,6 @@ def run_detection(args: argparse.Namespace) -> int:
     return 0 if all(row.equal for row in rows) else 1
 
 
-def check_free(out: Path, force: bool) -> None:
-    """See to it that no earlier result is overwritten unasked.
-
-    Raises:
-        UserError: OUT is a file, or holds results.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder for the results")
-    there = [name for name in OUTPUTS if (out / name).exists()]
-    if there and not force:
-        raise UserError(f"{out / there[0]} exists already; --force replaces it, or give another folder")
-
-
 def short_name(config: str) -> str:
     """`yolo_ms_xs` of yolo_ms_xs_300e_coco: the name of the model without schedule and data set."""
     stem = re.split(r"[/\\]|::", config)[-1].removesuffix(".py")
@@ -167,6 +157,7 @@ def build(config: str, size: int, device: "torch.device") -> tuple["nn.Module", 
     from mmdet.structures import DetDataSample
 
     from toolkit.inference import load_model
+    from toolkit.timing import enliven
 
     torch.manual_seed(0)
     network = load_model(config, device=str(device)).network
@@ -180,23 +171,6 @@ def build(config: str, size: int, device: "torch.device") -> tuple["nn.Module", 
             return model(picture, samples, mode="tensor")
 
     return network, call
-
-
-def enliven(network: "nn.Module") -> None:
-    """Give batch norms random statistics and scales.
-
-    Fresh norms are the identity: folding them wrongly would show nowhere.
-    """
-    from torch import nn
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    for module in network.modules():
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            if module.affine:
-                nn.init.uniform_(module.weight, 0.5, 1.5)
-                nn.init.normal_(module.bias, std=0.2)
 
 
 def measure(config: str, args: argparse.Namespace, device: "torch.device", progress: Any) -> Row:
@@ -294,30 +268,15 @@ def _peak_memory(config: str, size: int, threads: int, device_name: str, deploye
 
 def describe(args: argparse.Namespace, device: "torch.device") -> str:
     """On what, and how, the numbers were measured."""
-    import os
-    import platform
-
     import torch
 
-    if device.type == "cuda":
-        place = torch.cuda.get_device_name(device)
-    else:
-        load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-        name = cpu_name() or platform.processor() or platform.machine()
-        place = f"{name}, {args.threads} thread{'s' * (args.threads > 1)}{load}"
+    from toolkit.timing import describe_device
+
+    place = describe_device(device, args.threads)
     return (
         f"One {args.size}x{args.size} picture, float32, {place}, torch {torch.__version__}; medians of {args.repeats} "
         "interleaved rounds. Backbone, neck and raw head outputs, without decoding and NMS."
     )
-
-
-def cpu_name() -> str | None:
-    """The CPU's model name where Linux tells it."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        return None
-    return found[1].strip() if found else None
 
 
 def table(rows: list[Row], caption: str) -> str:
