@@ -44,7 +44,7 @@ def test_deployed_is_equal(kind: str):
         )
 
 
-@pytest.mark.parametrize("kind", ["MSFANet", "MSegNet", "MSegNetQNRF"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_tiles_give_the_whole_picture(kind: str):
     network, size = lively(kind), (320, 1216)
     x = torch.randn(1, 3, *size)
