@@ -2,7 +2,6 @@
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from toolkit.config import find_config
 from toolkit.ops import load_mmdet
@@ -19,13 +18,12 @@ PUBLISHED_PARAMETERS = {
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
-def test_the_config_builds_the_published_size_and_its_pipelines(name: str, parameters: int) -> None:
+def test_the_config_builds_the_published_size_and_its_pipelines(name: str, parameters: int, mmdet_scope: None) -> None:
     load_mmdet()
     from mmdet.registry import HOOKS, MODELS, TRANSFORMS
 
     config = Config.fromfile(find_config(f"detection/{name}"))
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        model = MODELS.build(config.model)
+    model = MODELS.build(config.model)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     switch = config.custom_hooks[1]
     last = config.train_cfg.max_epochs - switch.switch_epoch
