@@ -119,6 +119,14 @@ def tiny_config(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
+@pytest.fixture(autouse=True)
+def _own_scope() -> Iterator[None]:
+    """Each test begins without a default scope, whatever ran before it in this process."""
+    DefaultScope._instance_dict.clear()
+    yield
+    DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture
 def mmdet_scope() -> Iterator[None]:
     """Names without a scope are mmdet's, as under a config with `default_scope = "mmdet"`."""

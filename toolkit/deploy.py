@@ -4,9 +4,9 @@
 
 1. a module's own `deploy()` or `switch_to_deploy()`, as re-parameterised blocks have;
 2. batch norms folded into the convolutions before them;
-3. on a CPU, convolutions that go straight to oneDNN with weights in channels-last order, and 3x3 convolutions of many
-   channels to NNPACK's Winograd kernels. Both are in every PyTorch wheel for x86; where they are absent, the step is
-   left out.
+3. on a CPU, convolutions that go straight to oneDNN with weights in channels-last order, 3x3 convolutions of many
+   channels to NNPACK's Winograd kernels, and linear layers to oneDNN with weights in its own order. Both are in every
+   PyTorch wheel for x86; where they are absent, the step is left out.
 
 What is folded is read from the code and not guessed from attribute names: each module that holds a convolution and a
 batch norm is traced with torch.fx, and a pair is folded when the norm alone reads what the convolution gives. So a
@@ -22,17 +22,19 @@ with Winograd 0.72 for YOLO-MS-XS and 0.63 for RTMDet-tiny. Fusing the activatio
 """
 
 import inspect
+import sys
 from collections import Counter
 from typing import Any
 
 import torch
-from mmcv.cnn.bricks.wrappers import Conv2d as EmptyInputConv2d
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, EmptyInputConv2d)
+from toolkit.modules.packed_weight import PackedLinear
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, SyncBatchNorm)
 WINOGRAD_CHANNELS = 64  # with fewer, and on smaller maps, transforming costs what it saves
 WINOGRAD_AREA = 24 * 24
@@ -56,7 +58,7 @@ def deploy(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         _fold_norms(module)
     if torch.backends.mkldnn.is_available():
-        model = _replace_convs(model)
+        model = _replace_layers(model)
     return model.requires_grad_(False)
 
 
@@ -108,7 +110,12 @@ def _is_plain(module: nn.Module) -> bool:
 
 
 def _is_conv(module: nn.Module) -> bool:
-    return type(module) in CONVS and _is_plain(module)
+    return (type(module) in CONVS or _is_mmcv_conv(module)) and _is_plain(module)
+
+
+def _is_mmcv_conv(module: nn.Module) -> bool:
+    """Whether it is mmcv's nn.Conv2d for empty inputs; mmcv takes a second to import, which audio does without."""
+    return "mmcv" in sys.modules and type(module) is sys.modules["mmcv"].cnn.bricks.wrappers.Conv2d
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -148,7 +155,7 @@ def _foldable_pair(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, s
     return (source.target, node.target) if _is_conv(modules[source.target]) else None
 
 
-# ------------------------------------------------------------------------------------------------------ convolutions
+# ----------------------------------------------------------------------------------------------------------- layers
 
 
 class InferenceConv2d(nn.Conv2d):
@@ -209,20 +216,25 @@ class InferenceConv2d(nn.Conv2d):
         )
 
 
-def _is_replaceable(module: nn.Module) -> bool:
-    return (
-        type(module) in (nn.Conv2d, EmptyInputConv2d)
-        and module.padding_mode == "zeros"
-        and not isinstance(module.padding, str)
-        and module.weight.device.type == "cpu"
-        and module.weight.dtype == torch.float32
-        and _is_plain(module)
-    )
+def _inference_form(module: nn.Module) -> nn.Module | None:
+    """What replaces `module` on a CPU, if anything does."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return None
+    if not _is_plain(module):
+        return None
+    if type(module) is nn.Linear:
+        return PackedLinear.of(module)
+    is_conv = type(module) is nn.Conv2d or _is_mmcv_conv(module)
+    if is_conv and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        return InferenceConv2d.of(module)
+    return module.inference_form() if hasattr(module, "inference_form") else None
 
 
-def _replace_convs(model: nn.Module) -> nn.Module:
-    """`model` with an `InferenceConv2d` for each plain convolution, one for all places that share it."""
-    new = {id(module): InferenceConv2d.of(module) for module in model.modules() if _is_replaceable(module)}
+def _replace_layers(model: nn.Module) -> nn.Module:
+    """`model` with a faster form of each plain convolution and linear layer, one for all places that share it."""
+    forms = {id(module): _inference_form(module) for module in model.modules()}
+    new = {key: form for key, form in forms.items() if form is not None}
     for module in list(model.modules()):
         for name, child in module._modules.items():  # named_children leaves out second names
             if id(child) in new:

@@ -163,13 +163,14 @@ def _audio_processor(
     model: nn.Module, config: Config, checkpoint: str | Path | None, place: torch.device, unsafe: bool
 ) -> "AudioProcessor":
     from toolkit.audio.inferencer import AudioProcessor
+    from toolkit.deploy import deploy
 
     network = _audio_network(model)
     if checkpoint is not None:
         keys = state_dict_of(load_checkpoint(checkpoint, unsafe), checkpoint)
         trained = any(key.startswith("network.") for key in keys)  # published weights are those of the network alone
         load_into(model if trained else network, checkpoint, unsafe)
-    return AudioProcessor(network.to(place).eval().requires_grad_(False), config)
+    return AudioProcessor(deploy(network.to(place)), config)
 
 
 def count_classes(network: nn.Module) -> int | None:

@@ -27,5 +27,4 @@ auto_scale_lr = dict(base_batch_size=64)
 optim_wrapper = dict(clip_grad=dict(max_norm=5.0))
 default_hooks = dict(
     checkpoint=dict(save_best="cls/top1", rule="greater"),
-    confusion=dict(type="ConfusionHook"),
 )

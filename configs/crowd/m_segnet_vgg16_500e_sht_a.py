@@ -45,5 +45,4 @@ test_dataloader = val_dataloader
 
 default_hooks = dict(
     checkpoint=dict(save_best="crowd/MAE", rule="less"),
-    calibration=dict(type="CalibrationHook"),
 )

@@ -44,5 +44,4 @@ auto_scale_lr = dict(base_batch_size=5)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=5, val_begin=max_epochs // 2)
 default_hooks = dict(
     checkpoint=dict(save_best="crowd/MAE", rule="less"),
-    calibration=dict(type="CalibrationHook"),
 )

@@ -53,5 +53,4 @@ param_scheduler = [
 ]  # fmt: skip
 default_hooks = dict(
     checkpoint=dict(save_best="crowd/MAE", rule="less", interval=10),
-    calibration=dict(type="CalibrationHook"),
 )

@@ -1,3 +1,4 @@
+import copy
 import time
 from collections.abc import Callable
 from statistics import median
@@ -9,8 +10,10 @@ from mmengine.registry import MODELS
 
 from toolkit.audio import mossformer2 as moss
 from toolkit.audio.kaldi import deltas, log_mel_filterbank
-from toolkit.audio.published_windows import at_mixture_level, in_windows, normalised, padded_length
+from toolkit.audio.published_windows import at_mixture_level, in_windows, padded_length
 from toolkit.audio.windows import Windows
+from toolkit.deploy import deploy
+from toolkit.modules.packed_weight import PackedLinear
 from toolkit.published import convert
 from toolkit.published.mossformer2 import rename
 
@@ -251,7 +254,17 @@ def test_published_levels():
     mixture = torch.randn(1, 1000) * 0.3
     scaled = at_mixture_level(torch.randn(1, 2, 1000), mixture)
     torch.testing.assert_close(scaled.square().mean(-1), mixture.square().mean().expand(1, 2))
-    loud = normalised(mixture[0])
-    power = loud.square()
-    assert power[power > power.mean()].mean().log10() * 10 == pytest.approx(-25, abs=1e-3)
-    assert not normalised(torch.zeros(10)).any()
+
+
+@torch.no_grad()
+def test_the_deployed_form_gives_the_same_through_packed_layers():
+    enhancer = MODELS.build(dict(type="MossFormer2SE", num_blocks=1, dim=16, attention=ATTENTION, memory=MEMORY)).eval()
+    for network, signal in ((separator(), torch.randn(2, 700) * 0.1), (enhancer, torch.randn(1, 9600) * 0.1)):
+        expected = network(signal)
+        deployed = deploy(copy.deepcopy(network))
+        left = [
+            name for name, module in deployed.named_modules() if isinstance(module, torch.nn.Linear | moss.Pointwise)
+        ]
+        assert not left
+        assert sum(isinstance(module, PackedLinear) for module in deployed.modules()) > 10
+        torch.testing.assert_close(deployed(signal), expected, rtol=1e-4, atol=1e-6)

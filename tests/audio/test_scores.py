@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
+from toolkit.audio.metrics import Perceptual
 from toolkit.audio.scores import best_order, scores
 
 pytest.importorskip("pesq")
@@ -19,6 +21,15 @@ def test_less_noise_is_better_by_every_measure():
     worse, better = (scores(clean + gain * noise, clean, 16000) for gain in (1.0, 0.1))
     assert all(better[name] > worse[name] for name in ("SI-SDR dB", "PESQ", "STOI"))
     assert better["SI-SDR dB"] - worse["SI-SDR dB"] == pytest.approx(20, abs=0.1)
+
+
+def test_metric_of_a_run_scores_the_first_output():
+    clean, other = (torch.from_numpy(babble(48000, seed)) for seed in (0, 1))
+    noisy = clean + 0.02 * torch.from_numpy(np.random.default_rng(9).standard_normal((1, 48000)).astype(np.float32))
+    metric = Perceptual(16000)
+    metric.process(dict(inputs=noisy[None], targets=clean[None]), [torch.cat((noisy, other))])
+    expected = scores(noisy.numpy(), clean.numpy(), 16000)
+    assert metric.evaluate(1) == pytest.approx({"audio/pesq": expected["PESQ"], "audio/stoi": expected["STOI"]})
 
 
 def test_channels_and_lengths_may_differ():

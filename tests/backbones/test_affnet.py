@@ -51,5 +51,5 @@ def test_hidden_channels_are_multiples_of_8_near_the_ratio():
 
 
 def test_unknown_sizes_are_refused():
-    with pytest.raises(ValueError, match="AFFNet: arch must be xx_small, x_small, small or a dict, got 'tiny'"):
+    with pytest.raises(ValueError, match="AFFNet: arch must be among xx_small, x_small, small or a dict, got 'tiny'"):
         AFFNet("tiny")

@@ -77,10 +77,12 @@ EXAMPLES: dict[str, dict] = {
     "EfficientMod": dict(
         arch=dict(embed_dim=(8, 16, 16, 32), depths=(2, 1, 1, 1), attention=(0, 0, 1, 1), expansions=((1, 6),) * 4)
     ),
+    "YOLOMSBackbone": dict(deepen_factor=1 / 3, widen_factor=0.1),
+    "YOLOv8MSBackbone": dict(deepen_factor=1 / 3, widen_factor=0.1),
 }
-WITHOUT_STOCHASTIC_DEPTH = {"VGG16BN", "VGG19"}
+WITHOUT_STOCHASTIC_DEPTH = {"VGG16BN", "VGG19", "YOLOMSBackbone", "YOLOv8MSBackbone"}
 # Other arguments than the rest: made of mmdet ResNets, around another backbone, or tested in their own file.
-ELSEWHERE = {"ARCResNet", "ECAResNet", "FDConvResNet", "NiNformer", "SFMBackbone", "YOLOMSBackbone", "YOLOv8MSBackbone"}
+ELSEWHERE = {"ARCResNet", "ECAResNet", "FDConvResNet", "NiNformer", "SFMBackbone"}
 EVERY = pytest.mark.parametrize("name", EXAMPLES)
 
 

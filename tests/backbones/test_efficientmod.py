@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from toolkit.backbones.efficientmod import Attention, AttentionBlock, EfficientMod, Modulation
+from toolkit.backbones.efficientmod import AttentionBlock, EfficientMod, Modulation
 
 SMALL = dict(embed_dim=(8, 16, 16, 32), depths=(3, 1, 1, 1), attention=(0, 0, 1, 1), expansions=((1, 6),) * 4)
 
@@ -25,15 +25,19 @@ def test_modulation_repeats_the_whole_context(expansion: int):
 
 def test_heads_are_at_least_32_wide():
     torch.manual_seed(0)
-    module, x = Attention(16, 2), torch.randn(2, 3, 4, 16)
+    block, x = AttentionBlock(16, 2, False, 4.0, 0.0), torch.randn(2, 3, 4, 16)
+    module = block.attn
     assert module.qkv.out_features == 3 * 64
-    q, k, v = module.qkv(x.flatten(1, 2)).chunk(3, -1)
+    assert module.qkv.bias is None
+    tokens = block.norm1(x).flatten(1, 2)
+    q, k, v = module.qkv(tokens).chunk(3, -1)
     heads = []
     for mine in (slice(0, 32), slice(32, 64)):
         scores = q[..., mine] @ k[..., mine].transpose(1, 2) * 32**-0.5
         heads.append(scores.softmax(-1) @ v[..., mine])
-    torch.testing.assert_close(module(x).flatten(1, 2), module.proj(torch.cat(heads, -1)))
-    assert Attention(512, 8).qkv.out_features == 3 * 512
+    y = x + module.proj(torch.cat(heads, -1)).view_as(x)
+    torch.testing.assert_close(block(x), y + block.mlp(block.norm2(y)))
+    assert AttentionBlock(512, 8, False, 4.0, 0.0).attn.qkv.out_features == 3 * 512
 
 
 def test_expansions_alternate_and_transformer_blocks_come_last():
@@ -58,5 +62,5 @@ def test_the_classifier_norms_the_last_map():
 
 
 def test_unknown_sizes_are_refused():
-    with pytest.raises(ValueError, match="EfficientMod: arch must be xxs or a dict, got 'xl'"):
+    with pytest.raises(ValueError, match="EfficientMod: arch must be among xxs or a dict, got 'xl'"):
         EfficientMod("xl")

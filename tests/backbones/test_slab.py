@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from toolkit.backbones.slab import PackedLinear, PatchMerging, SLABDeiT, SLABSwin, WindowAttention
+from toolkit.backbones.slab import PatchMerging, SLABDeiT, SLABSwin, WindowAttention
 from toolkit.deploy import deploy
 from toolkit.modules.norm.prepbn import PRepBN
 
@@ -89,29 +89,6 @@ def test_deployed_nets_have_the_same_outputs_and_no_norms_inside(make, num_class
     left = {name for name, module in deployed.named_modules() if isinstance(module, PRepBN)}
     assert all(name.startswith("norm") for name in left)  # of the maps
     assert bool(left) == (num_classes is None)
-
-
-@pytest.mark.parametrize("has_gelu", [False, True])
-@torch.no_grad()
-def test_packed_layers_follow_new_weights_sizes_copies_and_autocast(has_gelu: bool):
-    torch.manual_seed(0)
-    linear, other = nn.Linear(24, 40), nn.Linear(24, 40)
-    packed = PackedLinear(linear, has_gelu)
-
-    def expected(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(layer(x)) if has_gelu else layer(x)
-
-    for shape in ((2, 7, 24), (1, 49, 24), (3, 24), (0, 7, 24)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(packed(x), expected(linear, x), atol=1e-5, rtol=0)
-    x = torch.randn(2, 24, 9).transpose(1, 2)
-    torch.testing.assert_close(copy.deepcopy(packed)(x), expected(linear, x), atol=1e-5, rtol=0)
-    packed.load_state_dict(other.state_dict())
-    torch.testing.assert_close(packed(x), expected(other, x), atol=1e-5, rtol=0)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert packed(x).dtype == torch.bfloat16
-    exported = torch.export.export(packed, (x,)).module()
-    torch.testing.assert_close(exported(x), expected(other, x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("make", NETS)

@@ -86,7 +86,7 @@ def test_deployed_has_the_same_outputs_and_no_batch_norm():
 
 
 def test_wrong_sizes_are_refused():
-    with pytest.raises(ValueError, match="SMT: arch must be tiny, base or a dict"):
+    with pytest.raises(ValueError, match="SMT: arch must be among tiny, base or a dict"):
         SMT("huge")
     with pytest.raises(ValueError, match="SMT: heads"):
         SMT(SMALL | dict(ca_num_heads=(3, 4, 4, -1)))

@@ -60,7 +60,7 @@ def test_the_classifier_has_the_published_size_and_reads_the_last_map():
 
 
 def test_wrong_names_and_widths_are_refused():
-    with pytest.raises(ValueError, match="arch must be among t, got 'x'"):
+    with pytest.raises(ValueError, match="arch must be among t or a dict, got 'x'"):
         SpaRTAN("x")
     with pytest.raises(ValueError, match="dims must be divisible by 8"):
         SpaRTAN(dict(ARCH, dims=(8, 12)))

@@ -22,7 +22,7 @@ def test_out_indices_choose_among_the_four_strides(backbone: type[nn.Module]) ->
     outs = every(x)
     assert [tuple(out.shape[-2:]) for out in outs] == [(96 // s, 64 // s) for s in (4, 8, 16, 32)]
     assert all(torch.equal(a, b) for a, b in zip(some(x), (outs[0], outs[2]), strict=True))
-    with pytest.raises(ValueError, match="out_indices must be among"):
+    with pytest.raises(ValueError, match="out_indices must rise and be among 0, 1, 2, 3"):
         backbone(**SIZE, out_indices=(4,))
 
 

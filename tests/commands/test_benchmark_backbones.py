@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from toolkit.catalogue import entries
 from toolkit.cli import run
 from toolkit.commands._benchmark_backbones import Row, table
-from toolkit.commands._figures import label_points
 from toolkit.engine.backbone_benchmark import SMALLEST, build, time_together
+from toolkit.plots import label_points
 
 
 @pytest.fixture(autouse=True)

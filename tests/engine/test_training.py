@@ -67,6 +67,31 @@ def test_resumed_within_an_epoch_equals_uninterrupted(uninterrupted: Path, tiny_
     assert_equal(weights(tmp_path / "epoch_3.pth"), weights(uninterrupted / "epoch_3.pth"))
 
 
+def test_resumed_with_another_length_names_both(tiny_config: Path, tmp_path: Path, capsys) -> None:
+    argv = [str(tiny_config), "--work-dir", str(tmp_path), "--cfg-options"]
+    one, two = "train_cfg.max_epochs=1", "train_cfg.max_epochs=2"
+    cosine = "param_scheduler=[{{'type':'CosineAnnealingLR','T_max':4,'end':{}}}]"
+    resume = [*argv[:3], "--resume", str(tmp_path / "epoch_1.pth"), "--cfg-options"]
+    assert run("train", [*argv, one, cosine.format(4)]) == 0
+    capsys.readouterr()
+
+    def warning(*options: str, code: int = 0) -> str:
+        assert run("train", [*resume, *options]) == code
+        return "".join(capsys.readouterr())
+
+    assert "is of a run of" not in warning(one, cosine.format(4))
+    longer = warning(two, cosine.format(4))
+    assert "of a run of 1 epochs (4 iterations), the config's is of 2 epochs (8 iterations)" in longer
+    assert "which is also the config's" in longer
+    assert "which is not the config's" in warning(two, cosine.format(8))
+    schedulers = torch.load(tmp_path / "epoch_2.pth", weights_only=False)["param_schedulers"]
+    assert schedulers[0]["end"] == 4  # the warning tells the truth
+    assert "another kind" in warning(two, "param_scheduler=[{'type':'MultiStepLR','milestones':[1]}]", code=2)
+    assert "has 2 in the config and 1 in the checkpoint" in warning(
+        two, "param_scheduler=[{'type':'ConstantLR','factor':1},{'type':'ConstantLR','factor':1}]", code=2
+    )
+
+
 def _register_stop_at() -> None:
     """A StopHook that behaves as if Ctrl-C came during iteration `iteration`."""
     from mmengine.registry import HOOKS

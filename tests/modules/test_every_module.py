@@ -40,7 +40,7 @@ def run(module: nn.Module, x) -> list[Tensor]:
         return leaves(module(x))
 
 
-def close(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
+def assert_close(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert one.shape == other.shape
@@ -85,9 +85,14 @@ def test_learns_through_every_parameter(entry):
 def test_what_follows_may_add_in_place(entry):
     """As the residual blocks of mmdet's ResNets do with what ends a branch."""
     module, x = lively(entry)
-    for leaf in leaves(module.train()(each(lambda part: part.requires_grad_(), x))):
-        leaf += 1
-        leaf.sum().backward(retain_graph=True)
+    gradients = {torch.Tensor.add: [], torch.Tensor.add_: []}
+    for add, found in gradients.items():
+        other, inputs = copy.deepcopy(module).train(), each(lambda part: part.clone().requires_grad_(), x)
+        torch.manual_seed(0)
+        for leaf in leaves(other(inputs)):
+            loss = add(leaf, 1).square().sum()
+            found += torch.autograd.grad(loss, leaves(inputs), retain_graph=True, materialize_grads=True)
+    assert_close(*gradients.values(), 1e-6)
 
 
 @MANY
@@ -95,13 +100,13 @@ def test_memory_order_does_not_matter(entry):
     module, x = lively(entry)
     expected = run(module, x)
     scattered = each(lambda part: part.transpose(-1, -2).contiguous().transpose(-1, -2), x)
-    close(run(module, scattered), expected, 1e-5)
+    assert_close(run(module, scattered), expected, 1e-5)
     if is_map(x):
         last = copy.deepcopy(module)
         for value in last.parameters():  # not module.to(memory_format=...): that refuses parameters of five dimensions
             if value.dim() == 4:
                 value.data = value.data.contiguous(memory_format=torch.channels_last)
-        close(run(last, x.contiguous(memory_format=torch.channels_last)), expected, 1e-5)
+        assert_close(run(last, x.contiguous(memory_format=torch.channels_last)), expected, 1e-5)
 
 
 @MANY
@@ -130,16 +135,16 @@ def test_bfloat16_is_near_float32(entry):
     module, x = lively(entry)
     expected = run(module, x)
     with torch.autocast("cpu", torch.bfloat16):
-        close(run(module, x), expected, 0.06)
+        assert_close(run(module, x), expected, 0.06)
 
 
 @MANY
 def test_compiles_and_exports_whole(entry):
     module, x = lively(entry)
     expected = run(module, x)
-    close(run(torch.compile(module, backend="eager", fullgraph=True), x), expected, 1e-5)
+    assert_close(run(torch.compile(module, backend="eager", fullgraph=True), x), expected, 1e-5)
     torch.compiler.reset()
-    close(run(torch.export.export(module, (x,), strict=False).module(), x), expected, 1e-5)
+    assert_close(run(torch.export.export(module, (x,), strict=False).module(), x), expected, 1e-5)
 
 
 def test_every_name_is_a_class_of_its_own_file():

@@ -283,7 +283,7 @@ def batch() -> dict:
     return dict(inputs=[torch.randint(0, 255, (3, 128, 96), dtype=torch.uint8) for _ in range(2)], data_samples=samples)
 
 
-def learns_and_predicts(model: nn.Module) -> None:
+def assert_learns_and_predicts(model: nn.Module) -> None:
     data = model.data_preprocessor(batch(), True)
     losses, _ = model.parse_losses(model(**data, mode="loss"))
     losses.backward()
@@ -305,7 +305,7 @@ def test_learns_and_predicts_under(name: str) -> None:
         config["bbox_head"]["bbox_head"] = dict(head, num_classes=3, in_channels=16, feat_channels=16, stacked_convs=0)
     config["train_cfg"] = dict(config["train_cfg"], assigner=assigner) if assigner else None
     model = build(config)
-    learns_and_predicts(model)
+    assert_learns_and_predicts(model)
     pairs = model.neck(model.backbone(torch.randn(1, 3, 128, 96)))
     with torch.no_grad():
         for side in (0, 1):  # the classes come from the first map of a pair alone, the boxes from the second
@@ -357,4 +357,4 @@ def test_faster_rcnn_takes_single_maps() -> None:
     config.roi_head.bbox_roi_extractor.out_channels = 16
     config.roi_head.bbox_head.update(in_channels=16, fc_out_channels=16, num_classes=3)
     config.test_cfg.rcnn.score_thr = 0.0
-    learns_and_predicts(build(config.to_dict()))
+    assert_learns_and_predicts(build(config.to_dict()))

@@ -70,3 +70,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, annotation: dict, message: str, 
     source = write(tmp_path / "a.json", [dict(annotation, id=5, image_id=7)])
     assert run("coco-masks", [str(source), str(tmp_path / "masks")]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "message"), [("[]", "is no COCO file"), ("{", "is not JSON")])
+def test_other_files_are_named(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture):
+    (tmp_path / "a.json").write_text(text)
+    assert run("coco-masks", [str(tmp_path / "a.json"), str(tmp_path / "masks")]) == 2
+    assert message in capsys.readouterr().err

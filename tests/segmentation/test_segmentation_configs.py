@@ -84,7 +84,7 @@ def test_heads_take_our_backbones(name: str):
     for part in (config.model.get("neck", {}), config.model.decode_head):
         if part.get("in_channels") == 512:
             part["in_channels"] = channels[-1]
-        elif part.get("in_channels") not in (None, 64):
+        elif isinstance(part.get("in_channels"), list | tuple):
             part["in_channels"] = channels
         if "c1_in_channels" in part:
             part["c1_in_channels"] = channels[0]

@@ -20,7 +20,8 @@ from toolkit.errors import UserError
 from toolkit.ops import load_mmseg
 from toolkit.segmentation.datasets import LoadMask, read_mask
 from toolkit.segmentation.inferencer import Segmenter
-from toolkit.segmentation.tiles import blend_tiles, ramp, spread
+from toolkit.segmentation.tiles import Box, blend_tiles, cuts, ramp, tiles_and_cores
+from toolkit.segmentation.whole_pooling import WholePooling
 
 CONFIG = """
 custom_imports = dict(imports=["toolkit"])
@@ -32,7 +33,7 @@ model = dict(
     ),
     backbone=dict({backbone}),
     decode_head=dict(
-        type="FCNHead", in_channels={channels}, in_index=-1, channels={channels}, num_convs=0, concat_input=False,
+        {head}, in_channels={channels}, in_index=-1, channels={channels},
         num_classes=3, align_corners=False, loss_decode=dict(type="CrossEntropyLoss"),
     ),
     test_cfg=dict(mode="whole"),
@@ -50,6 +51,7 @@ RESNET = (
     "type='ResNet', depth=18, base_channels=8, num_stages=3, strides=(1, 2, 1), dilations=(1, 1, 2), "
     "out_indices=(2,), norm_cfg=dict(type='BN')"
 )
+FCN = "type='FCNHead', num_convs=0, concat_input=False"
 
 
 @MODELS.register_module()
@@ -58,11 +60,11 @@ class PixelsThemselves(nn.Module):
         return [x]
 
 
-def write_model(folder: Path, name: str, backbone: str, channels: int, resize: str = "") -> Path:
+def write_model(folder: Path, name: str, backbone: str, channels: int, resize: str = "", head: str = FCN) -> Path:
     """A checkpoint with its config; its last layer is the identity, or random."""
     load_mmseg()
     path = folder / f"{name}.py"
-    path.write_text(CONFIG.format(backbone=backbone, channels=channels, resize=resize))
+    path.write_text(CONFIG.format(backbone=backbone, channels=channels, resize=resize, head=head))
     config = load_config(path)
     torch.manual_seed(0)
     network = MODELS.build(config.copy().model)
@@ -137,19 +139,19 @@ def test_weights_of_tiles_sum_to_one_and_cuts_are_not_used(size: tuple[int, int]
     torch.manual_seed(0)
     image, seen = torch.rand(3, *size), []
 
-    def score(part: torch.Tensor) -> torch.Tensor:
+    def score(box: Box) -> torch.Tensor:
         """The pixels, but nonsense within a quarter of an overlap of every cut."""
+        part = image[:, box.top : box.bottom, box.left : box.right]
         assert max(part.shape) <= tile
-        top, left = (int(v[0]) for v in torch.where(image[0] == part[0, 0, 0]))
-        seen.append((top, left))
+        seen.append((box.top, box.left))
         result, edge = torch.full_like(part, 1e3), overlap // 4
         inner = [slice(edge * (start > 0), length - edge * (start + length < whole))
-                 for start, length, whole in zip((top, left), part.shape[1:], size, strict=True)]  # fmt: skip
+                 for start, length, whole in zip(box[:2], part.shape[1:], size, strict=True)]  # fmt: skip
         result[:, *inner] = part[:, *inner]
         return result
 
     sums = []
-    found = blend_tiles(image, score, lambda s: sums.append(s) or s.argmax(0).byte(), tile, overlap)
+    found = blend_tiles(size, score, lambda s: sums.append(s) or s.argmax(0).byte(), tile, overlap)
     assert np.array_equal(found, image.argmax(0))
     assert max(float(s.max()) for s in sums) <= 1
     assert sum(s[0].numel() for s in sums) == image[0].numel()
@@ -161,20 +163,70 @@ def test_ramps_of_neighbours_complement_each_other():
     torch.testing.assert_close(one[-32:] + other[:32], torch.ones(32))
     assert one[-8:].eq(0).all()
     assert one[:64].eq(1).all()
-    assert spread(128, 128, 32) == (1, 128)
-    number, stride = spread(1000, 256, 64)
-    assert 0 < 1000 - (number - 1) * stride - 64 <= stride <= 192
+    assert cuts(128, 128, 32) == [(0, 128)]
+    *before, last = cuts(1000, 256, 64)
+    stride = before[1][0]
+    assert before == [(i * stride, (i + 1) * stride + 64) for i in range(len(before))]
+    assert last == (len(before) * stride, 1000)
+    assert 64 < 1000 - last[0] <= stride + 64 <= 256
 
 
-def test_tiles_say_what_the_whole_says_and_bound_what_the_network_gets(tmp_path: Path):
-    model = toolkit.load_model(write_model(tmp_path, "resnet", RESNET, 32), device="cpu")
+@pytest.mark.parametrize("size", [(300, 420), (129, 640)])
+def test_cores_of_tiles_are_the_picture_cut_up(size: tuple[int, int]):
+    times = torch.zeros(*(-(-side // 32) * 32 for side in size))
+    for box, core in tiles_and_cores(size, 128, 32):
+        times[core.top : core.bottom, core.left : core.right] += 1
+        assert all(inner >= outer for inner, outer in zip(core[:2], box[:2], strict=True))
+    assert times.eq(1).all()
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+@pytest.mark.parametrize("kind", ["pyramid", "pyramid, corners", "image"])
+def test_what_is_pooled_over_the_whole_reaches_every_tile(kind: str, stride: int):
+    load_mmseg()
+    from mmseg.models.decode_heads.psp_head import PPM
+
+    torch.manual_seed(0)
+    picture, coarse = torch.randn(3, 300, 420), nn.Conv2d(3, 6, stride, stride)
+    head = nn.Module()
+    if kind == "image":
+        head.image_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 4, 1))
+    else:
+        head.psp_modules = PPM((1, 2, 3, 6), 6, 4, None, None, dict(type="ReLU"), kind == "pyramid, corners")
+
+    def run(box: Box) -> list[torch.Tensor]:
+        part = picture[None, :, box.top : box.bottom, box.left : box.right]
+        found = next(head.children())(coarse(nn.functional.pad(part, (0, -part.shape[3] % 32, 0, -part.shape[2] % 32))))
+        return [found] if kind == "image" else found
+
+    with torch.no_grad():
+        whole, tiles, pooling = run(Box(0, 0, 300, 420)), tiles_and_cores((300, 420), 128, 32), WholePooling(head)
+        pooling.gather(tiles, run)
+        assert len(tiles) == 15
+        for box, _ in tiles:
+            with pooling.given(box):
+                found = run(box)
+            for one, all_of_it in zip(found, whole, strict=True):
+                if kind != "image":
+                    rows, columns = (
+                        slice(v // stride, v // stride + n) for v, n in zip(box, one.shape[2:], strict=False)
+                    )
+                    all_of_it = all_of_it[..., rows, columns]
+                torch.testing.assert_close(one, all_of_it, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("head", "share"), [(FCN, 0.2), ("type='PSPHead'", 0.1), ("type='ASPPHead', dilations=(1, 2)", 0.2)]
+)
+def test_tiles_say_what_the_whole_says_and_bound_what_the_network_gets(head: str, share: float, tmp_path: Path):
+    model = toolkit.load_model(write_model(tmp_path, "resnet", RESNET, 32, head=head), device="cpu")
     given, step = [], model.network.test_step
     model.network.test_step = lambda data: given.append(sum(x[0].numel() for x in data["inputs"])) or step(data)
     image = picture(700, 900)
     whole, tiled = model.predict(image), model.predict(image, tile=512)
     assert len(given) > 4
     assert max(given[1:]) <= 512**2
-    assert sorted(whole.areas.values())[1] > 0.2 * whole.mask.size  # there is something to get wrong
+    assert sorted(whole.areas.values())[1] > share * whole.mask.size  # there is something to get wrong
     assert (whole.mask != tiled.mask).mean() < 0.01
     given.clear()
     model.predict([image[:200, :200]] * 8, tile=256)

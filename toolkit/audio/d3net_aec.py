@@ -36,6 +36,8 @@ from toolkit.modules.conv.multidilated import densely_connected
 
 COMPRESSION = 0.3
 TINY = 1e-8  # power of a bin
+HORIZON = 120  # frames of the running means; the first that many weigh equally
+CAUTION = 4  # frames after which a match counts half
 
 
 class Past:
@@ -159,13 +161,11 @@ class Matching(nn.Module):
 
     Args:
         taps: reference frames K in sight of a microphone frame.
-        horizon: frames of the running means; the first that many weigh equally.
-        caution: frames after which a match counts half.
     """
 
-    def __init__(self, taps: int, horizon: int = 120, caution: int = 4):
+    def __init__(self, taps: int):
         super().__init__()
-        self.taps, self.horizon, self.caution = taps, horizon, caution
+        self.taps = taps
 
     @torch.no_grad()
     def forward(self, microphone: Tensor, reference: Tensor, past: Past) -> tuple[Tensor, Tensor]:
@@ -185,10 +185,10 @@ class Matching(nn.Module):
         means, count = past.value() or (torch.zeros_like(products[..., 0]), 0)
         history, trust = [], []
         for product in products.unbind(-1):
-            count = min(count + 1, self.horizon)
+            count = min(count + 1, HORIZON)
             means = means.lerp(product, 1 / count)
             history.append(means)
-            trust.append(count / (count + self.caution))
+            trust.append(count / (count + CAUTION))
         past.keep((means, count))
         real, imag, far, near = torch.stack(history, -1).split([self.taps] * 3 + [1], 1)
         cross = torch.complex(real, imag)

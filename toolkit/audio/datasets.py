@@ -133,9 +133,7 @@ class AlignedAudio:
         self.sample_rate, self.seconds, self.inputs = sample_rate, seconds, len(inputs)
         root, columns = Path(data_root), [*inputs, *targets]
         rows = _rows_of_table(root, table, columns) if table else _rows_of_patterns(root, columns)
-        named = [
-            row for row in rows if re.search(only or "", row[0].stem) and not (skip and re.search(skip, row[0].stem))
-        ]
+        named = [row for row in rows if _fits(row[0], only, skip)]
         if not named:
             raise UserError(f"{root}: none of its {len(rows)} recordings fits only={only!r}, skip={skip!r}")
         missing = [path for row in named for path in row if not path.is_file()]

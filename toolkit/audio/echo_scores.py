@@ -43,20 +43,16 @@ class EchoScores(AudioMetric):
 
     Args:
         sample_rate: in Hz, 8000 or 16000; None leaves PESQ and STOI out.
-        warm_up: seconds at the start of each file that do not count, for cancellers that have to settle.
     """
 
     default_prefix = "echo"
 
-    def __init__(self, sample_rate: int | None = None, warm_up: float = 0.0, **kwargs: Any):
+    def __init__(self, sample_rate: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.sample_rate = sample_rate
-        self.skip = round(warm_up * (sample_rate or 0))
 
     def measure(self, inputs: Tensor, targets: Tensor, estimates: Tensor) -> dict[str, float]:
-        scenario = scenario_of(targets)
-        signals = (inputs[0], targets[0], estimates[0])
-        return score(*(signal[self.skip :] for signal in signals), scenario, self.sample_rate)
+        return score(inputs[0], targets[0], estimates[0], scenario_of(targets), self.sample_rate)
 
     def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
         names = sorted({name for result in results for name in result})

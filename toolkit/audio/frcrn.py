@@ -20,7 +20,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toolkit.audio.spectral import frames_of, overlap_add
+from toolkit.audio.short_time import frames_of, overlap_add
 from toolkit.audio.windows import Windows
 
 Pair = tuple[Tensor, Tensor]

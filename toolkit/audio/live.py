@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from toolkit.audio.spectral import SpectralModel, frames_of, overlap_add
+from toolkit.audio.short_time import frames_of, overlap_add
 
 Chunk = TypeVar("Chunk", Tensor, np.ndarray)
 
 
 class Stream:
-    """One signal on its way through a `SpectralModel`.
+    """One signal on its way through a `toolkit.audio.spectral.SpectralModel`.
 
     What comes out, without its first `latency` samples, equals the network's `forward` on the whole signal within
     1e-5, whatever the sizes of the chunks.
@@ -28,7 +28,7 @@ class Stream:
             samples after those that it finishes, and a chunk may end just before a frame is full.
     """
 
-    def __init__(self, model: SpectralModel):
+    def __init__(self, model: nn.Module):
         self.model = model
         self.latency = model.window_size - 1
         self._shape: tuple[int, ...] | None = None  # all but the last of the first chunk's sizes

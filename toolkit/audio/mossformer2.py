@@ -30,6 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from toolkit.audio.kaldi import add_deltas, log_mel_filterbank
 from toolkit.audio.windows import Windows
+from toolkit.modules.packed_weight import PackedLinear, product
 
 TAPS = 17  # of the convolution in every FFConv
 FULL_SCALE = 32768.0  # what 1.0 is in the features and spectra of the enhancement model
@@ -108,10 +109,14 @@ def joint_attention(
         (B, G, E), T frames in all.
     """
     groups = [tensor.split(group_size, 1) for tensor in (quad_q, lin_q, quad_k, lin_k)]
-    summary = sum(k.transpose(1, 2) @ value for k, value in zip(groups[3], values, strict=True)) / lin_k.shape[1]
+    summary = sum(product(k.transpose(1, 2), value) for k, value in zip(groups[3], values, strict=True))
+    summary = summary / lin_k.shape[1]
     for q, wide_q, k, value in zip(*groups[:3], values, strict=True):
         weights = (q @ k.transpose(1, 2) / group_size).relu().square()
-        yield torch.baddbmm(wide_q @ summary, weights, value)
+        if torch.is_grad_enabled():
+            yield torch.baddbmm(wide_q @ summary, weights, value)
+        else:  # one product is sooner than two, but the copies would be kept for the backward pass
+            yield product(torch.cat((weights, wide_q), 2), torch.cat((value, summary), 1))
 
 
 class ScaleNorm(nn.Module):
@@ -160,6 +165,10 @@ class Pointwise(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight[..., 0], self.bias)
 
+    def inference_form(self) -> PackedLinear:
+        """What `deploy` puts in its place."""
+        return PackedLinear(self.weight[..., 0], self.bias)
+
 
 class FFConv(nn.Module):
     """Norm, linear, SiLU, then the result plus its depthwise convolution over time: (B, T, C_in) -> (B, T, C_out)."""
@@ -168,6 +177,7 @@ class FFConv(nn.Module):
         super().__init__()
         self.norm = norm(in_channels)
         self.linear = nn.Linear(in_channels, out_channels)
+        self.act = nn.SiLU()
         self.conv = nn.Conv1d(out_channels, out_channels, TAPS, groups=out_channels, bias=False)
         self.dropout = nn.Dropout(0.1)
 
@@ -176,7 +186,7 @@ class FFConv(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """All but the convolution: (B, T, C_in) -> (B, T, C_out)."""
-        return F.silu(self.linear(self.norm(x)))
+        return self.act(self.linear(self.norm(x)))
 
     def mix(self, x: Tensor) -> Tensor:
         """The rest: (B, T, C_out) -> (B, T, C_out)."""
@@ -193,9 +203,14 @@ class FFConv(nn.Module):
             linear = self.linear(self.norm(x[:, first : start + span + reach]))
             for at in range(start, min(start + span, x.shape[1]), frames):
                 low = max(0, at - reach)
-                piece = self.mix(F.silu(linear[:, low - first : at + frames + reach - first]))
+                piece = self.mix(self.act(linear[:, low - first : at + frames + reach - first]))
                 pieces.append(piece[:, at - low : at - low + frames])
         return pieces
+
+    def switch_to_deploy(self) -> None:
+        """Take the activation into the linear layer."""
+        if isinstance(self.act, nn.SiLU):
+            self.linear, self.act = PackedLinear.of(self.linear, "silu"), nn.Identity()
 
 
 class GatedAttention(nn.Module):
@@ -358,6 +373,7 @@ class MaskNet(nn.Module):
         memory: dict | None = None,
     ):
         super().__init__()
+        self.dim = dim
         self.norm = OneGroupNorm(in_channels)
         self.entry = Pointwise(in_channels, dim, bias=False)
         self.position_scale = nn.Parameter(torch.ones(1))
@@ -372,7 +388,7 @@ class MaskNet(nn.Module):
 
     def position_code(self, frames: int, like: Tensor) -> Tensor:
         """(T, dim): sines, then cosines, rates 10000^(-2i / dim)."""
-        cos, sin = rotation(frames, self.entry.out_channels, like)
+        cos, sin = rotation(frames, self.dim, like)
         return torch.cat((sin, cos), -1) * self.position_scale
 
     def forward(self, x: Tensor, masks: int | None = None) -> Iterator[Tensor]:
@@ -383,7 +399,9 @@ class MaskNet(nn.Module):
         for block in self.blocks:
             x = block(x, turn)
         x = self.slope(self.last_norm(self.block_norm(x)) + before)
-        parts = zip(self.branches.weight[..., 0].split(x.shape[-1]), self.branches.bias.split(x.shape[-1]), strict=True)
+        parts = zip(
+            self.branches.weight.flatten(1).split(x.shape[-1]), self.branches.bias.split(x.shape[-1]), strict=True
+        )
         for weight, bias in list(parts)[:masks]:
             branch = F.linear(x, weight, bias)
             yield self.mask(self.value(branch).tanh() * self.gate(branch).sigmoid()).relu()

@@ -8,11 +8,10 @@ gave to the top of its own band, so that a network that changes nothing gives x 
 of the output belongs to sample n of the input, and there are as many.
 """
 
-from itertools import permutations
-
 import numpy as np
 import torch
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from toolkit.audio.resampling import Resampler
@@ -72,9 +71,7 @@ class CausalStage:
 
 def speaker_order(before: np.ndarray, now: np.ndarray) -> list[int]:
     """The outputs of `now` in the order of the speakers in `before`, both (S, n): the order of least squared error."""
-    agreement = before @ now.T
-    orders = permutations(range(len(agreement)))
-    return list(max(orders, key=lambda order: agreement[range(len(order)), order].sum()))
+    return linear_sum_assignment(before @ now.T, maximize=True)[1].tolist()
 
 
 class Levels:
@@ -274,7 +271,7 @@ class Limiter:
         self._reach = max(1, round(0.005 * rate))  # samples before and after a peak
         self._waiting = Queue(shape)
         self._waiting.put(np.zeros((*shape, 2 * self._reach), np.float32))
-        self._ceiling, self._drop = CEILING, 2 * self._reach
+        self._ceiling = CEILING
 
     def push(self, block: np.ndarray, peak: float) -> np.ndarray:
         """`block` and the input's highest peak so far -> what is then certain."""

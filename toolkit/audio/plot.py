@@ -1,12 +1,11 @@
 """Spectrograms of files of any length, one above the other."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from toolkit.audio.files import SoundReader
-from toolkit.files import write_whole
+from toolkit.plots import png_figure
 
 COLUMNS = 1000  # of the picture, whatever the length
 FRAMES = 4  # averaged in a column, spread over its time
@@ -31,26 +30,19 @@ def spectrogram(reader: SoundReader) -> np.ndarray:
 
 def draw_spectrograms(titles: list[str], files: list[Path], path: Path) -> None:
     """Draw the spectrograms of `files` with one scale of levels into the PNG `path`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     levels, extents = [], []
     for file in files:
         with SoundReader(file) as reader:
             levels.append(spectrogram(reader))
             extents.append((0, reader.seconds, 0, reader.sample_rate / 2000))
     top = max(float(level.max()) for level in levels)
-    figure = Figure((11, 3 * len(files)), layout="constrained")
-    FigureCanvasAgg(figure)
-    rows = figure.subplots(len(files), sharex=True, squeeze=False)[:, 0]
-    for axes, title, level, extent in zip(rows, titles, levels, extents, strict=True):
-        picture = axes.imshow(
-            level, origin="lower", aspect="auto", extent=extent, vmin=top - RANGE, vmax=top, cmap="magma"
-        )
-        axes.set_title(title)
-        axes.set_ylabel("kHz")
-    rows[-1].set_xlabel("s")
-    figure.colorbar(picture, ax=list(rows), label="dB")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=100, format="png")
-    write_whole(drawn.getvalue(), path)
+    with png_figure(path, 11, 3 * len(files), 100) as figure:
+        rows = figure.subplots(len(files), sharex=True, squeeze=False)[:, 0]
+        for axes, title, level, extent in zip(rows, titles, levels, extents, strict=True):
+            picture = axes.imshow(
+                level, origin="lower", aspect="auto", extent=extent, vmin=top - RANGE, vmax=top, cmap="magma"
+            )
+            axes.set_title(title)
+            axes.set_ylabel("kHz")
+        rows[-1].set_xlabel("s")
+        figure.colorbar(picture, ax=list(rows), label="dB")

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from toolkit.audio.windows import Windows
 
-LEVEL = 10 ** (-25 / 20)  # RMS to which the published inference brings what goes into separation and FRCRN
-
 
 def padded_length(length: int, window: int, stride: int) -> int:
     """Samples after the published padding, which is often longer than whole windows need."""
@@ -67,16 +65,3 @@ def at_mixture_level(estimates: Tensor, mixture: Tensor) -> Tensor:
     levels = estimates.square().mean(-1, keepdim=True).sqrt()
     wanted = mixture.square().mean(-1)[:, None, None].sqrt()
     return (estimates * (wanted / levels.clamp(min=1e-12)))[..., : mixture.shape[-1]]
-
-
-def normalised(signal: Tensor) -> Tensor:
-    """(T,) at -25 dB RMS, then at such a level that the RMS of its samples of more than mean power is -25 dB.
-
-    What the published inference does before separation and FRCRN. Silence stays as it is.
-    """
-    if not signal.any():
-        return signal
-    signal = signal * (LEVEL / signal.square().mean().sqrt())
-    power = signal.square()
-    loud = power[power > power.mean()]
-    return signal * (LEVEL / loud.mean().sqrt()) if loud.numel() else signal

@@ -9,11 +9,11 @@ import math
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from itertools import permutations
 from types import ModuleType
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from toolkit.audio.losses import si_sdr
 from toolkit.audio.resampling import resample
@@ -82,8 +82,7 @@ def best_order(estimates: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) ->
     """
     length = min(wav.shape[1] for wav in (*estimates, *cleans))
     fit = np.array([[_si_sdr(one[0, :length], other[0, :length]) for one in estimates] for other in cleans])
-    orders = permutations(range(len(estimates)), len(cleans))
-    return list(max(orders, key=lambda order: fit[range(len(cleans)), order].sum()))
+    return linear_sum_assignment(fit, maximize=True)[1].tolist()
 
 
 def _si_sdr(estimate: np.ndarray, clean: np.ndarray) -> float:

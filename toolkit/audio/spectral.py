@@ -10,30 +10,13 @@ The signal has window - hop zeros in front. w^2 at this hop adds up to window / 
 nothing gives the input back.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from toolkit.audio.live import Stream
-
-
-def frames_of(signal: Tensor, window: Tensor, hop_size: int) -> Tensor:
-    """Spectra of all whole frames: (..., T) -> (..., F, N) complex; N = (T - window) // hop + 1, F = window / 2 + 1."""
-    frames = signal.unfold(-1, len(window), hop_size) * window
-    return torch.fft.rfft(frames).transpose(-1, -2)
-
-
-def overlap_add(spectra: Tensor, window: Tensor, hop_size: int) -> Tensor:
-    """The signal of spectra: (..., F, N) complex -> (..., (N - 1) * hop + window)."""
-    frames = torch.fft.irfft(spectra.transpose(-1, -2), n=len(window)) * (window * (2 * hop_size / len(window)))
-    steps = frames.unflatten(-1, (-1, hop_size))  # (..., N, window / hop, hop)
-    count, overlap = steps.shape[-3:-1]
-    signal = steps.new_zeros(*steps.shape[:-3], count + overlap - 1, hop_size)
-    for step in range(overlap):
-        signal[..., step : step + count, :] += steps[..., step, :]
-    return signal.flatten(-2)
+from toolkit.audio.live import Stream
+from toolkit.audio.short_time import frames_of, overlap_add
 
 
 class SpectralModel(nn.Module):
@@ -98,8 +81,6 @@ class SpectralModel(nn.Module):
         before = self.window_size - self.hop_size
         return overlap_add(spectra, self.window, self.hop_size)[..., before : before + length]
 
-    def stream(self) -> "Stream":
-        """A new stream through this network, for audio that comes in chunks; see `toolkit.audio.live.Stream`."""
-        from toolkit.audio.live import Stream
-
+    def stream(self) -> Stream:
+        """A new stream through this network, for audio that comes in chunks."""
         return Stream(self)

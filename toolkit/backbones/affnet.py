@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 from toolkit.modules.mixer.aff import AFFBlock, ConvNormAct, InvertedResidual
 
 ARCHS = {  # (channels, blocks) of the stages with inverted residuals, (channels, hidden, blocks) of those with filters
@@ -74,11 +74,9 @@ class AFFNet(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(f"AFFNet: arch must be {', '.join(ARCHS)} or a dict, got {arch!r}")
-        sizes = ARCHS[arch] if isinstance(arch, str) else arch
+        sizes = arch_facts("AFFNet", ARCHS, arch)
         channels = [sizes["layer2"][0], *(width for width, *_ in sizes["aff"])]
-        super().__init__(channels, STRIDES, out_indices, frozen_stages, with_cp, init_cfg)
+        super().__init__(channels, STRIDES, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
 
         def residuals(before: int, width: int, blocks: int, stride: int) -> nn.Sequential:
             ins = [before] + [width] * (blocks - 1)
@@ -92,9 +90,8 @@ class AFFNet(Backbone):
         self.conv_1 = ConvNormAct(in_channels, sizes["stem"], 3, 2, act=act)
         self.layer_1 = residuals(sizes["stem"], *sizes["layer1"], 1)
         self.layer_2 = residuals(sizes["layer1"][0], *sizes["layer2"], 2)
-        last = 3 if num_classes is not None else max(self.out_indices)
         rates = drop_path_rates(drop_path_rate, [blocks for *_, blocks in sizes["aff"]])
-        for i, (width, hidden, blocks) in enumerate(sizes["aff"][:last]):
+        for i, (width, hidden, blocks) in enumerate(sizes["aff"][: self.built - 1]):
             block = AFFBlock(width, hidden_channels(hidden, 1), blocks, act=act, norm=norm)
             for one, rate in zip(block.global_rep, rates[i], strict=False):
                 one.drop_path = DropPath(rate)
@@ -117,19 +114,18 @@ class AFFNet(Backbone):
 
     def layers(self) -> list[nn.Sequential]:
         """The layers that end in the maps, as far as they are built."""
-        return [getattr(self, f"layer_{i}") for i in range(2, 6) if hasattr(self, f"layer_{i}")]
+        return [getattr(self, f"layer_{i + 2}") for i in range(self.built)]
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.conv_1, self.layer_1], *([layer] for layer in self.layers())]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:  # -> (B, C_i, H_i, W_i) each, or (B, num_classes)
-        x, outs = self.run(self.layer_1, self.conv_1(x)), []
-        for i, layer in enumerate(self.layers()):
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of every layer from the second that there is."""
+        x, found = self.run(self.layer_1, self.conv_1(x)), []
+        for layer in self.layers():
             x = self.run(layer, x)
-            if i in self.out_indices:
-                outs.append(x)
-        return self.classify(x) if hasattr(self, "classifier") else tuple(outs)
+            found.append(x)
+        return found
 
-    def classify(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) from the last map."""
+    def logits(self, x: Tensor) -> Tensor:  # (B, C, H, W), the last map, -> (B, num_classes)
         return self.classifier(self.conv_1x1_exp(x).mean((2, 3)))

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import DropPath, Mlp, QuickGELU, trunc_normal_
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone
+from toolkit.backbones.base import Backbone, arch_facts, start_linear
 
 ARCHS = {
     "13": dict(dim_embed=(64, 192, 384), num_heads=(1, 3, 6), depth=(1, 2, 10)),
@@ -23,13 +23,6 @@ ARCHS = {
 }
 PATCHES = dict(patch_size=(7, 3, 3), patch_stride=(4, 2, 2), patch_padding=(2, 1, 1))
 Size = tuple[int, int]
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), which the published networks have for GELU; the two differ by up to 0.02."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
 
 
 class DWConvNorm(nn.Module):
@@ -81,19 +74,6 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
-class MLP(nn.Module):
-    """Two linear layers with QuickGELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.act = QuickGELU()
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Attention and a perceptron.
 
@@ -109,7 +89,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn = Attention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = MLP(channels, int(channels * mlp_ratio))
+        # x * sigmoid(1.702 x), which the published networks have for GELU; the two differ by up to 0.02
+        self.mlp = Mlp(channels, int(channels * mlp_ratio), act_layer=QuickGELU)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:  # (B, [1 +] H * W, C) -> the same
@@ -172,21 +153,16 @@ class CvT(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"CvT: arch must be among {', '.join(ARCHS)}, got {arch!r}")
-        facts = PATCHES | facts
+        facts = PATCHES | arch_facts("CvT", ARCHS, arch)
         dims, heads, depths = facts["dim_embed"], facts["num_heads"], facts["depth"]
         if any(dim % count for dim, count in zip(dims, heads, strict=True)):
             raise ValueError(f"CvT: dim_embed must be divisible by num_heads {heads}, got {dims}")
         strides, stride = [], 1
         for step in facts["patch_stride"]:
             strides.append(stride := stride * step)
-        super().__init__(dims, strides[: len(dims)], out_indices, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        self.count = len(dims) if num_classes is not None else self.out_indices[-1] + 1
+        super().__init__(dims, strides[: len(dims)], out_indices, frozen_stages, with_cp, init_cfg, num_classes)
         ratios = facts.get("mlp_ratio", (4.0,) * len(dims))
-        for i in range(self.count):
+        for i in range(self.built):
             is_last = i == len(dims) - 1
             patches = PatchEmbed(dims[i - 1] if i else in_channels, dims[i], *(facts[name][i] for name in PATCHES))
             rates = [drop_path_rate * j / max(depths[i] - 1, 1) if is_last else 0.0 for j in range(depths[i])]
@@ -195,16 +171,13 @@ class CvT(Backbone):
         if num_classes is not None:
             self.norm = nn.LayerNorm(dims[-1])
             self.head = nn.Linear(dims[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        start_linear(self)
         self.freeze()
 
     @property
     def stages(self) -> list[Stage]:
         """The stages that there are."""
-        return [getattr(self, f"stage{i}") for i in range(self.count)]
+        return [getattr(self, f"stage{i}") for i in range(self.built)]
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
         first, *others = self.stages
@@ -222,8 +195,7 @@ class CvT(Backbone):
             x, size = stage.patch_embed(x)
             if stage.cls_token is not None:
                 x = torch.cat((stage.cls_token.expand(len(x), -1, -1), x), 1)
-            for block in stage.blocks:
-                x = self.run(block, x, size)
+            x = self.run_each(stage.blocks, x, size)
             first, x = x.split((x.shape[1] - size[0] * size[1], size[0] * size[1]), 1)
             x = x.transpose(1, 2).unflatten(2, size)
             found.append(x)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.modules.packed_weight import PacksWeight, has_onednn
 
 CONV, SUPER = "ConvKXBNRELU", "SuperResK1KXK1"
 NEEDED = {CONV: ("in", "out", "k", "s"), SUPER: ("in", "out", "k", "s", "btn", "L")}
@@ -106,7 +107,7 @@ class ConvNorm(nn.Module):
         return self.act(self.bn1(self.conv1(x)))
 
 
-class FusedConv(nn.Module):
+class FusedConv(PacksWeight):
     """A convolution with its norm folded in and, where told, ReLU, for inference.
 
     On a CPU, in float32, it is one call of oneDNN: the sum with the skip and the activation go with the convolution,
@@ -119,12 +120,9 @@ class FusedConv(nn.Module):
     """
 
     def __init__(self, conv: nn.Conv2d, has_act: bool):
-        super().__init__()
-        self.weight = nn.Parameter(conv.weight.detach().contiguous(), requires_grad=False)
-        self.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
+        super().__init__(conv.weight, conv.bias)
         self.shape = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self.has_act = has_act
-        self._packed: tuple[torch.Size, Tensor] | None = None
 
     @classmethod
     def of(cls, layer: ConvNorm) -> "FusedConv":
@@ -135,12 +133,12 @@ class FusedConv(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> relu(conv(x) + skip) (B, C', H', W'); with `skip` there always is an activation."""
         padding, stride, dilation, groups = self.shape
-        if not self._is_direct(x):
+        if not has_onednn(x, self.weight):
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
             y = y if skip is None else y + skip
             return y.relu() if self.has_act or skip is not None else y
         x = x.contiguous(memory_format=torch.channels_last)
-        weight = self._packed_for(x)
+        weight = self.packed(x.shape, lambda one: _reordered(one, self.shape, x.shape))
         if skip is None:
             act = "relu" if self.has_act else "none"
             return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self.shape, act, [], "")
@@ -149,35 +147,9 @@ class FusedConv(nn.Module):
             x, skip, weight, self.bias, *self.shape, "add", 1.0, "relu", [], ""
         )
 
-    def _packed_for(self, x: Tensor) -> Tensor:
-        """The weights in the order that suits maps of this size; a wrong one would cost more than it gains."""
-        if self._packed is None or self._packed[0] != x.shape:
-            weight = self.weight.detach().to_mkldnn()
-            self._packed = x.shape, torch._C._nn.mkldnn_reorder_conv2d_weight(weight, *self.shape, x.shape)
-        return self._packed[1]
 
-    def _is_direct(self, x: Tensor) -> bool:
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and torch.backends.mkldnn.is_available()
-            and x.device.type == self.weight.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and x.numel() > 0
-            and not (torch.is_grad_enabled() and x.requires_grad)
-            and not torch.is_autocast_enabled("cpu")
-        )
-
-    def _apply(self, *args, **kwargs) -> "FusedConv":
-        self._packed = None
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args) -> None:
-        self._packed = None
-        super()._load_from_state_dict(*args)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | dict(_packed=None)
+def _reordered(weight: Tensor, geometry: tuple, size: torch.Size) -> Tensor:
+    return torch._C._nn.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *geometry, size)
 
 
 class Bottleneck(nn.Module):
@@ -238,8 +210,7 @@ class SuperBlock(nn.Module):
 class DeepMAD(Backbone):
     """DeepMAD, the map before each halving and the last one, at strides 4, 8, 16, 32, or its classifier.
 
-    `toolkit.deploy.deploy` gives its inference form, with which R18 takes 0.73 of the time at 224 and 384 pixels with
-    one thread of an AMD EPYC.
+    `toolkit.deploy.deploy` gives its inference form; `tools/benchmark.py backbones DeepMAD --deploy` times both.
 
     Args:
         arch: `R18`, `R34` or `R50`; or a text file as the authors' search writes it; or the list of layers in it, each
@@ -275,10 +246,8 @@ class DeepMAD(Backbone):
         strides, stride = [], layers[0]["s"]
         for start in starts:
             strides.append(stride := stride * layers[start]["s"])
-        super().__init__(channels, strides, out_indices, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        used = len(ends) if num_classes is not None else self.out_indices[-1] + 1
-        self.starts, self.ends = starts[:used], ends[:used]
+        super().__init__(channels, strides, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
+        self.starts, self.ends = starts[: self.built], ends[: self.built]
         rates = drop_path_rates(drop_path_rate, [layer.get("L", 1) if i else 0 for i, layer in enumerate(layers)])
         self.block_list = nn.ModuleList()
         for i, layer in enumerate(layers[: self.ends[-1]]):
@@ -296,17 +265,11 @@ class DeepMAD(Backbone):
         stages = zip(self.starts, self.ends, strict=True)
         return [stem, *(list(self.block_list[start:end]) for start, end in stages)]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """(B, in_channels, H, W) -> maps (B, C_i, H / s_i, W / s_i), or logits (B, num_classes)."""
-        maps = self.maps(x)
-        return tuple(maps[i] for i in self.out_indices) if self.num_classes is None else self.logits(maps[-1])
-
     def maps(self, x: Tensor) -> list[Tensor]:
         """The map of every stage that there is."""
         found = []
         for i, block in enumerate(self.block_list, 1):
-            for layer in block.block_list if isinstance(block, SuperBlock) else [block]:
-                x = self.run(layer, x)
+            x = self.run_each(block.block_list if isinstance(block, SuperBlock) else [block], x)
             if i in self.ends:
                 found.append(x)
         return found

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 ARCHS = {
     "tiny": dict(embed_dim=192, depth=12, num_heads=3),
@@ -181,22 +181,21 @@ class DHVT(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"DHVT: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("DHVT", ARCHS, arch)
         if patch_size not in CONVS:
             raise ValueError(f"DHVT: patch_size must be among {', '.join(map(str, CONVS))}, got {patch_size}")
         channels, depth, heads = facts["embed_dim"], facts["depth"], facts["num_heads"]
         if channels % heads or channels % 8:
             raise ValueError(f"DHVT: embed_dim must be divisible by num_heads {heads} and by 8, got {channels}")
         chosen = (depth - 1,) if out_indices is None else out_indices
-        super().__init__([channels] * depth, [patch_size] * depth, chosen, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        used = depth if num_classes is not None else self.out_indices[-1] + 1
+        super().__init__(
+            [channels] * depth, [patch_size] * depth, chosen, frozen_stages, with_cp, init_cfg, num_classes
+        )
         (rates,) = drop_path_rates(drop_path_rate, [depth])
         self.patch_embed = PatchEmbed(in_channels, channels, patch_size)
         self.cls_token = nn.Parameter(trunc_normal_(torch.zeros(1, 1, channels), std=0.02))
-        self.blocks = nn.ModuleList(Block(channels, heads, facts.get("mlp_ratio", 4), rate) for rate in rates[:used])
+        ratio = facts.get("mlp_ratio", 4)
+        self.blocks = nn.ModuleList(Block(channels, heads, ratio, rate) for rate in rates[: self.built])
         if num_classes is not None:
             self.norm = nn.LayerNorm(channels, eps=1e-6)
             self.head = nn.Linear(channels, num_classes)

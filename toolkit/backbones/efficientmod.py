@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.registry import MODELS
-from timm.layers import DropPath
+from timm.layers import Attention, DropPath, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates, start_linear
 
 STRIDES = (4, 8, 16, 32)
+LEAST_WIDTH = 32  # channels of a head of attention, where C / heads are fewer; all heads may then be wider than C
 ARCHS = {  # attention: transformer blocks at the end of each stage; expansions: of the other blocks, in turn
     "xxs": dict(embed_dim=(32, 64, 128, 256), depths=(2, 2, 6, 2), attention=(0, 0, 1, 2), expansions=((1, 6),) * 4),
 }
@@ -74,54 +75,20 @@ class ModulationBlock(nn.Module):
         return x + self.drop_path(self.gamma_1 * self.mlp(self.norm(x)))
 
 
-class Attention(nn.Module):
-    """Softmax attention over the whole map.
-
-    Args:
-        channels: C of the input.
-        num_heads: heads.
-        qkv_bias: whether queries, keys and values have a bias.
-        least_width: channels of a head, where C / num_heads are fewer; all heads may then be wider than C.
-    """
-
-    def __init__(self, channels: int, num_heads: int, qkv_bias: bool = False, least_width: int = 32):
-        super().__init__()
-        self.num_heads = num_heads
-        inner = num_heads * max(channels // num_heads, least_width)
-        self.qkv = nn.Linear(channels, 3 * inner, bias=qkv_bias)
-        self.proj = nn.Linear(inner, channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
-        q, k, v = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, H * W, inner)
-        return self.proj(y.unflatten(1, x.shape[1:3]))
-
-
-class MLP(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # (..., channels) -> (..., channels)
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class AttentionBlock(nn.Module):
-    """Attention and MLP, each behind a layer norm and beside an identity."""
+    """Softmax attention over the whole map and MLP, each behind a layer norm and beside an identity."""
 
-    def __init__(self, channels: int, attention: Attention, mlp_ratio: float, drop_path_rate: float):
+    def __init__(self, channels: int, num_heads: int, qkv_bias: bool, mlp_ratio: float, drop_path_rate: float):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
-        self.attn = attention
+        self.attn = Attention(channels, num_heads, max(channels // num_heads, LEAST_WIDTH), qkv_bias=qkv_bias)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = MLP(channels, int(channels * mlp_ratio))
+        self.mlp = Mlp(channels, int(channels * mlp_ratio))
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+        y = self.attn(self.norm1(x).flatten(1, 2)).unflatten(1, x.shape[1:3])
+        x = x + self.drop_path(y)
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -188,50 +155,38 @@ class EfficientMod(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(f"EfficientMod: arch must be {', '.join(ARCHS)} or a dict, got {arch!r}")
-        sizes = ARCHS[arch] if isinstance(arch, str) else arch
+        sizes = arch_facts("EfficientMod", ARCHS, arch)
         dims, attention, expansions = (sizes[name] for name in ("embed_dim", "attention", "expansions"))
-        super().__init__(dims, STRIDES, out_indices, frozen_stages, with_cp, init_cfg)
+        super().__init__(dims, STRIDES, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
         self.patch_embed = Embed(in_channels, dims[0], 7, 4, 3)
         self.layers = nn.ModuleList()
-        last = len(dims) - 1 if num_classes is not None else max(self.out_indices)
         total = [count + more for count, more in zip(sizes["depths"], attention, strict=True)]
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, total)[: last + 1]):
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, total)[: self.built]):
             blocks: list[nn.Module] = []
             for j, rate in enumerate(rates):
                 if j < sizes["depths"][i]:
                     expansion = expansions[i][j % len(expansions[i])]
                     blocks.append(ModulationBlock(dims[i], expansion, kernel_size, rate))
                 else:
-                    blocks.append(AttentionBlock(dims[i], Attention(dims[i], att_heads, qkv_bias), att_ratio, rate))
-            self.layers.append(Stage(blocks, Embed(dims[i], dims[i + 1], 3, 2, 1) if i < last else None))
+                    blocks.append(AttentionBlock(dims[i], att_heads, qkv_bias, att_ratio, rate))
+            self.layers.append(Stage(blocks, Embed(dims[i], dims[i + 1], 3, 2, 1) if i + 1 < self.built else None))
         if num_classes is not None:
             self.norm = nn.LayerNorm(dims[-1])
             self.head = nn.Linear(dims[-1], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        start_linear(self)
         self.freeze()
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([stage] for stage in self.layers)]
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Maps (B, H_i, W_i, C_i) of every stage, from the picture."""
+        """The map of every stage that there is."""
         x, found = self.patch_embed(x), []
         for stage in self.layers:
-            for block in stage.blocks:
-                x = self.run(block, x)
-            found.append(x)
+            found.append(self.run_each(stage.blocks, x).permute(0, 3, 1, 2))
             if stage.downsample is not None:
-                x = stage.downsample(x.permute(0, 3, 1, 2))
+                x = stage.downsample(found[-1])
         return found
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:  # -> (B, C_i, H_i, W_i) each, or (B, num_classes)
-        maps = self.maps(x)
-        if hasattr(self, "head"):
-            return self.head(self.norm(maps[-1]).mean((1, 2)))
-        return tuple(maps[i].permute(0, 3, 1, 2) for i in self.out_indices)
+    def logits(self, x: Tensor) -> Tensor:  # (B, C, H, W), the last map, -> (B, num_classes)
+        return self.head(self.norm(x.permute(0, 2, 3, 1)).mean((1, 2)))

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 PYRAMID = dict(
     depth=(4, 4, 18, 4),
@@ -68,7 +68,7 @@ class ResidualDWConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """A mixer of positions and a perceptron on maps, after an optional depthwise convolution that knows of places.
+    """What lies around the mixer of a block on maps: an optional depthwise convolution before, a perceptron behind.
 
     Args:
         channels: C of the map.
@@ -94,14 +94,14 @@ class Block(nn.Module):
         self.ls2 = LayerScale((1, channels, 1, 1), scale) if scale > 0 else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        placed = x if self.pos_conv is None else x + self.pos_conv(x)
-        x = placed + self.drop_path(self.ls1(self.mixed(placed, x)))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+    def placed(self, x: Tensor) -> Tensor:
+        """The map (B, C, H, W) that the mixer is given."""
+        return x if self.pos_conv is None else x + self.pos_conv(x)
 
-    def mixed(self, x: Tensor, before: Tensor) -> Tensor:
-        """What the mixer gives for `x`; `before` is the map that the block was given."""
-        raise NotImplementedError
+    def joined(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """What the block gives (B, C, H, W), from the mixer's input and its output."""
+        x = x + self.drop_path(self.ls1(mixed))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
 class GLMixBlock(Block):
@@ -129,7 +129,12 @@ class GLMixBlock(Block):
             nn.Conv2d(channels, channels, 1),
         )
 
-    def mixed(self, x: Tensor, before: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        placed = self.placed(x)
+        return self.joined(placed, self.mixed(placed, x))
+
+    def mixed(self, x: Tensor, before: Tensor) -> Tensor:
+        """GLMix of `x`, with slots from `before`, the map that the block was given; (B, C, H, W) all."""
         y = self.norm1(x)
         tokens = y.flatten(2)  # (B, C, N)
         if self.init_slots is None:
@@ -155,9 +160,11 @@ class AttentionBlock(Block):
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
         self.mha_op = nn.MultiheadAttention(channels, channels // facts["head_dim"], batch_first=True)
 
-    def mixed(self, x: Tensor, before: Tensor) -> Tensor:  # (B, C, H, W) twice -> (B, C, H, W)
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        x = self.placed(x)
         tokens = self.norm1(x.flatten(2).transpose(1, 2))
-        return self.mha_op(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+        mixed = self.mha_op(tokens, tokens, tokens, need_weights=False)[0]
+        return self.joined(x, mixed.transpose(1, 2).reshape(x.shape))
 
 
 class TokenBlock(nn.Module):
@@ -222,10 +229,7 @@ def checked(arch: str | dict) -> dict:
     Raises:
         ValueError: there is no such arch, or a fact has a value that GLNet does not have.
     """
-    facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-    if facts is None:
-        raise ValueError(f"GLNet: arch must be among {', '.join(ARCHS)}, got {arch!r}")
-    facts = DEFAULTS | facts
+    facts = DEFAULTS | arch_facts("GLNet", ARCHS, arch)
     choices = dict(slot_init=("ada_avgpool", "param"), downsample_style=("ovlp", "non_ovlp"))
     for name, allowed in choices.items():
         if facts[name] not in allowed:
@@ -275,12 +279,10 @@ class GLNet(Backbone):
         facts = checked(arch)
         dims = facts["embed_dim"]
         strides = [4 * 2**i for i in range(len(dims))]
-        super().__init__(dims, strides, out_indices, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        used = len(dims) if num_classes is not None else self.out_indices[-1] + 1
-        self.downsample_layers = nn.ModuleList(downsampling(facts["downsample_style"], in_channels, dims)[:used])
+        super().__init__(dims, strides, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
+        self.downsample_layers = nn.ModuleList(downsampling(facts["downsample_style"], in_channels, dims)[: self.built])
         self.stages = nn.ModuleList()
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, facts["depth"])[:used]):
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, facts["depth"])[: self.built]):
             kinds = MODES[facts["mixing_modes"][i]]
             self.stages.append(
                 Stage(
@@ -298,16 +300,13 @@ class GLNet(Backbone):
         first, *others = self.stages
         return [[stem], [first], *([down, stage] for down, stage in zip(downs, others, strict=True))]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """(B, in_channels, H, W) -> maps (B, C_i, H / s_i, W / s_i), or logits (B, num_classes)."""
-        maps = []
-        for i, (down, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
-            x = down(x)
-            for block in stage.blocks:
-                x = self.run(block, x)
-            if i in self.out_indices:
-                maps.append(x)
-        return tuple(maps) if self.num_classes is None else self.logits(x)
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of every stage that there is."""
+        found = []
+        for down, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = self.run_each(stage.blocks, down(x))
+            found.append(x)
+        return found
 
     def logits(self, x: Tensor) -> Tensor:  # (B, C, H, W), the last map, -> (B, num_classes)
         return self.head(self.norm(x).mean((2, 3)))

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
-from toolkit.backbones.base import drop_path_rates
+from toolkit.backbones.base import arch_facts, drop_path_rates
 from toolkit.backbones.pyramid import Pyramid
 from toolkit.modules.conv.gnconv import GnConv
 
@@ -23,6 +23,7 @@ ARCHS = {
     for size, width in WIDTHS.items()
     for spatial, gf_stages in (("7x7", ()), ("gf", (2, 3)))
 }
+ARCHS |= {size: ARCHS[f"{size}_7x7"] for size in WIDTHS}
 
 
 class Block(nn.Module):
@@ -85,9 +86,7 @@ class HorNet(Pyramid):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch, ARCHS.get(f"{arch}_7x7"))
-        if facts is None:
-            raise ValueError(f"HorNet: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("HorNet", ARCHS, arch)
         gf_stages = tuple(facts.get("gf_stages", ()))
         if gf_stages and len(spectrum_sizes) != len(gf_stages):
             raise ValueError(f"HorNet: spectrum_sizes must be {len(gf_stages)} pairs, got {spectrum_sizes}")

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 from toolkit.modules.conv.dilated_reparam import folded, with_weights
 from toolkit.modules.conv.lsconv import ConvNorm, LSConv
 
@@ -208,20 +208,16 @@ class LSNet(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"LSNet: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("LSNet", ARCHS, arch)
         dims = facts["embed_dim"]
-        super().__init__(dims, (8, 16, 32, 64), out_indices, frozen_stages, with_cp, init_cfg)
+        super().__init__(dims, (8, 16, 32, 64), out_indices, frozen_stages, with_cp, init_cfg, num_classes)
         grid = grid or (DENSE_GRID if num_classes is None else CLASSIFIER_GRID)
         attention = dict(heads=facts.get("heads", 4), key_dim=facts.get("key_dim", 16), grid=grid)
         widths = (in_channels, dims[0] // 4, dims[0] // 2, dims[0])
         stem = [ConvNorm(few, many, 3, 2) for few, many in pairwise(widths)]
         self.patch_embed = nn.Sequential(stem[0], nn.ReLU(), stem[1], nn.ReLU(), stem[2])
         self.stages = nn.ModuleList()
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, facts["depth"])):
-            if num_classes is None and i > self.out_indices[-1]:
-                break
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, facts["depth"])[: self.built]):
             before, dim, layers = dims[i - 1], dims[i], []
             if i:
                 layers = [ConvNorm(before, before, 3, 2, groups=before), ConvNorm(before, dim)]
@@ -229,7 +225,6 @@ class LSNet(Backbone):
                 looking = LSConv if i < 3 else lambda dim: Attention(dim, **attention)
                 layers.append(Block(looking(dim) if j % 2 else RepDWConv(dim), dim, rate))
             self.stages.append(nn.Sequential(*layers))
-        self.num_classes = num_classes
         if num_classes is not None:
             self.head = Head(dims[-1], num_classes)
             self.head_dist = Head(dims[-1], num_classes) if distillation else None
@@ -238,15 +233,13 @@ class LSNet(Backbone):
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patch_embed], *([stage] for stage in self.stages)]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """(B, in_channels, H, W) -> maps (B, C_i, H / s_i, W / s_i), or logits (B, num_classes)."""
-        x, maps = self.patch_embed(x), []
-        for i, stage in enumerate(self.stages):
-            for layer in stage:
-                x = self.run(layer, x)
-            if i in self.out_indices:
-                maps.append(x)
-        return tuple(maps) if self.num_classes is None else self.logits(x)
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of every stage that there is."""
+        x, found = self.patch_embed(x), []
+        for stage in self.stages:
+            x = self.run_each(stage, x)
+            found.append(x)
+        return found
 
     def logits(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # (B, C, H, W), the last map, -> (B, num_classes)
         x = x.mean((2, 3))

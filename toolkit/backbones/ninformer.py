@@ -9,32 +9,12 @@ Applications 2025, arXiv 2403.02411.
 from collections.abc import Sequence
 
 from mmengine.registry import MODELS
-from timm.layers import DropPath
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 ARCHS = {"cifar": dict(patch_size=4, d_model=256, d_ffn=512, num_layers=4)}
-
-
-class MLP(nn.Module):
-    """Two linear layers with GELU between and dropout after each.
-
-    Args:
-        channels: size of the last axis.
-        hidden: units between.
-        drop_rate: of dropout.
-    """
-
-    def __init__(self, channels: int, hidden: int, drop_rate: float):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, channels)
-        self.drop = nn.Dropout(drop_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
 
 
 class Mixer(nn.Module):
@@ -50,9 +30,9 @@ class Mixer(nn.Module):
     def __init__(self, tokens: int, channels: int, hidden: int, drop_rate: float):
         super().__init__()
         self.token_norm = nn.LayerNorm(channels)
-        self.token_mlp = MLP(tokens, hidden, drop_rate)
+        self.token_mlp = Mlp(tokens, hidden, drop=drop_rate)
         self.channel_norm = nn.LayerNorm(channels)
-        self.channel_mlp = MLP(channels, hidden, drop_rate)
+        self.channel_mlp = Mlp(channels, hidden, drop=drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, C) -> (B, N, C)
         x = x + self.token_mlp(self.token_norm(x).transpose(1, 2)).transpose(1, 2)
@@ -72,7 +52,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels)  # before both halves, as published
         self.gate = nn.Linear(channels, channels)
         self.mixer = Mixer(tokens, channels, hidden, drop_rate)
-        self.mlp = MLP(channels, hidden, drop_rate)
+        self.mlp = Mlp(channels, hidden, drop=drop_rate)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, C) -> (B, N, C)
@@ -117,21 +97,20 @@ class NiNformer(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"NiNformer: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("NiNformer", ARCHS, arch)
         patch, channels, depth = facts["patch_size"], facts["d_model"], facts["num_layers"]
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         if any(side % patch for side in size):
             raise ValueError(f"NiNformer: image_size must be divisible by patch_size {patch}, got {image_size}")
         chosen = (depth - 1,) if out_indices is None else out_indices
-        super().__init__([channels] * depth, [patch] * depth, chosen, frozen_stages, with_cp, init_cfg)
-        self.image_size, self.num_classes = size, num_classes
+        super().__init__([channels] * depth, [patch] * depth, chosen, frozen_stages, with_cp, init_cfg, num_classes)
+        self.image_size = size
         tokens = (size[0] // patch) * (size[1] // patch)
-        used = depth if num_classes is not None else self.out_indices[-1] + 1
         (rates,) = drop_path_rates(drop_path_rate, [depth])
         self.patcher = nn.Conv2d(in_channels, channels, patch, patch)
-        self.blocks = nn.ModuleList(Block(tokens, channels, facts["d_ffn"], drop_rate, rate) for rate in rates[:used])
+        self.blocks = nn.ModuleList(
+            Block(tokens, channels, facts["d_ffn"], drop_rate, rate) for rate in rates[: self.built]
+        )
         if num_classes is not None:
             self.classifier = nn.Linear(channels, num_classes)
         self.freeze()
@@ -139,15 +118,17 @@ class NiNformer(Backbone):
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
         return [[self.patcher], *([block] for block in self.blocks)]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """(B, in_channels, *image_size) -> maps (B, C, H / patch, W / patch), or logits (B, num_classes)."""
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map (B, C, H / patch, W / patch) of every block that there is."""
         if tuple(x.shape[2:]) != self.image_size:
             raise ValueError(f"NiNformer: built for pictures of {self.image_size}, got {tuple(x.shape[2:])}")
         x = self.patcher(x)
-        size, maps = x.shape[2:], []
+        size, found = x.shape[2:], []
         x = x.flatten(2).transpose(1, 2)
-        for i, block in enumerate(self.blocks):
+        for block in self.blocks:
             x = self.run(block, x)
-            if i in self.out_indices:
-                maps.append(x.transpose(1, 2).unflatten(2, size))
-        return tuple(maps) if self.num_classes is None else self.classifier(x.mean(1))
+            found.append(x.transpose(1, 2).unflatten(2, size))
+        return found
+
+    def logits(self, x: Tensor) -> Tensor:  # (B, C, H, W), the last map, -> (B, num_classes)
+        return self.classifier(x.mean((2, 3)))

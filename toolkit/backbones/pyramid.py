@@ -33,9 +33,8 @@ class Pyramid(Backbone):
         with_cp: bool,
         init_cfg: dict | list[dict] | None,
     ):
-        super().__init__(dims, (4, 8, 16, 32), out_indices, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        used = layers if num_classes is not None else layers[: self.out_indices[-1] + 1]
+        super().__init__(dims, (4, 8, 16, 32), out_indices, frozen_stages, with_cp, init_cfg, num_classes)
+        used = layers[: self.built]
         self.downsample_layers = nn.ModuleList(down for down, _ in used)
         self.stages = nn.ModuleList(nn.Sequential(*blocks) for _, blocks in used)
         if num_classes is None:
@@ -62,9 +61,7 @@ class Pyramid(Backbone):
         """The bare map of every stage that there is."""
         found = []
         for down, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = down(x)
-            for block in stage:
-                x = self.run(block, x)
+            x = self.run_each(stage, down(x))
             found.append(x)
         return found
 

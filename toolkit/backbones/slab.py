@@ -14,13 +14,14 @@ from contextlib import AbstractContextManager
 
 import torch
 from mmengine.registry import MODELS
-from timm.layers import DropPath
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, drop_path_rates, start_linear
 from toolkit.modules.attention.slab import SimplifiedLinearAttention
 from toolkit.modules.norm.prepbn import PRepBN, merge_after, merge_before, recomputation
+from toolkit.modules.packed_weight import PackedLinear
 
 WINDOW = 7  # of softmax attention
 HIDDEN = 100.0  # what the score of a token loses that the shift brought near; published, and not infinity
@@ -97,71 +98,6 @@ class WindowAttention(nn.Module):
         return region.masked_fill((place + shift) % padded >= side, PADDING)
 
 
-class PackedLinear(nn.Module):
-    """A linear layer and, where told, a GELU, for inference.
-
-    On a CPU, in float32, it is one call of oneDNN with weights that are brought into its own order once for a number of
-    tokens. Elsewhere (GPU, autocast, gradients, compilation, export) it is made of plain operators.
-
-    Args:
-        linear: the layer.
-        has_gelu: GELU at the end.
-    """
-
-    def __init__(self, linear: nn.Linear, has_gelu: bool = False):
-        super().__init__()
-        self.weight = nn.Parameter(linear.weight.detach().contiguous(), requires_grad=False)
-        self.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
-        self.has_gelu = has_gelu
-        self._packed: tuple[int, Tensor] | None = None
-
-    def forward(self, x: Tensor) -> Tensor:  # (..., C) -> (..., C')
-        if not self._is_direct(x):
-            y = F.linear(x, self.weight, self.bias)
-            return F.gelu(y) if self.has_gelu else y
-        tokens = x.numel() // x.shape[-1]
-        if self._packed is None or self._packed[0] != tokens:
-            self._packed = tokens, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), tokens)
-        after = ("gelu", [], "none") if self.has_gelu else ("none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._packed[1], self.bias, *after)
-
-    def _is_direct(self, x: Tensor) -> bool:
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and torch.backends.mkldnn.is_available()
-            and x.device.type == self.weight.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and x.numel() > 0
-            and not (torch.is_grad_enabled() and x.requires_grad)
-            and not torch.is_autocast_enabled("cpu")
-        )
-
-    def _apply(self, *args, **kwargs) -> "PackedLinear":
-        self._packed = None
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args) -> None:
-        self._packed = None
-        super()._load_from_state_dict(*args)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | dict(_packed=None)
-
-
-class MLP(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # (..., channels) -> (..., channels)
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Attention and MLP, each behind a PRepBN and beside an identity.
 
@@ -178,7 +114,7 @@ class Block(nn.Module):
         self.norm1 = PRepBN(channels, **norm)
         self.attn = attention
         self.norm2 = PRepBN(channels, **norm)
-        self.mlp = MLP(channels, hidden)
+        self.mlp = Mlp(channels, hidden)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:  # (B, N, C) -> (B, N, C)
@@ -190,8 +126,8 @@ class Block(nn.Module):
         if isinstance(self.norm1, PRepBN):
             merge_before(self.norm1, self.attn.qkv)
             merge_before(self.norm2, self.mlp.fc1)
-            self.attn.qkv, self.attn.proj = PackedLinear(self.attn.qkv), PackedLinear(self.attn.proj)
-            self.mlp.fc1, self.mlp.fc2 = PackedLinear(self.mlp.fc1, has_gelu=True), PackedLinear(self.mlp.fc2)
+            self.attn.qkv, self.attn.proj = PackedLinear.of(self.attn.qkv), PackedLinear.of(self.attn.proj)
+            self.mlp.fc1, self.mlp.fc2 = PackedLinear.of(self.mlp.fc1, "gelu"), PackedLinear.of(self.mlp.fc2)
             self.norm1 = self.norm2 = self.mlp.act = nn.Identity()
 
 
@@ -245,7 +181,7 @@ class PatchMerging(nn.Module):
         """Take the norm into the linear layer after it, in place."""
         if isinstance(self.norm, PRepBN):
             merge_before(self.norm, self.reduction)
-            self.reduction = PackedLinear(self.reduction)
+            self.reduction = PackedLinear.of(self.reduction)
             self.norm = nn.Identity()
 
 
@@ -264,8 +200,7 @@ class SLABNet(Backbone):
     def _recomputation(self) -> tuple[AbstractContextManager, AbstractContextManager]:
         return recomputation(self, super()._recomputation()[1])
 
-    def classify(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) from the last tokens (B, N, C)."""
+    def logits(self, x: Tensor) -> Tensor:  # (B, N, C), the last tokens, -> (B, num_classes)
         return self.head(self.norm(x).mean(1))
 
     def switch_to_deploy(self) -> None:
@@ -273,13 +208,6 @@ class SLABNet(Backbone):
         if hasattr(self, "head") and isinstance(self.norm, PRepBN):
             merge_before(self.norm, self.head)  # a mean of scaled and shifted tokens is a scaled and shifted mean
             self.norm = nn.Identity()
-
-    def _start(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
 
 @MODELS.register_module()
@@ -341,12 +269,11 @@ class SLABSwin(SLABNet):
             )
         channels = [embed_dim * 2**i for i in stages]
         strides = [patch_size * 2**i for i in stages]
-        super().__init__(channels, strides, out_indices, frozen_stages, with_cp, init_cfg)
+        super().__init__(channels, strides, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
         norm = dict(step=norm_step, ln_eps=1e-5)
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size, norm)
         self.layers = nn.ModuleList()
-        last = stages[-1] if num_classes is not None else max(self.out_indices)
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[: last + 1]):
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[: self.built]):
             side = -(-img_size // strides[i])
             window = min(WINDOW, side)
             blocks = []
@@ -357,14 +284,14 @@ class SLABSwin(SLABNet):
                     shift = window // 2 if j % 2 else 0
                     attention = WindowAttention(channels[i], num_heads[i], window, shift, qkv_bias)
                 blocks.append(Block(channels[i], attention, int(channels[i] * mlp_ratio), norm, rate))
-            self.layers.append(Stage(blocks, PatchMerging(channels[i], norm) if i < last else None))
+            self.layers.append(Stage(blocks, PatchMerging(channels[i], norm) if i + 1 < self.built else None))
         if num_classes is None:
             for i in self.out_indices:
                 self.add_module(f"norm{i}", PRepBN(channels[i], **norm))
         else:
             self.norm = PRepBN(channels[-1], **norm)
             self.head = nn.Linear(channels[-1], num_classes)
-        self._start()
+        start_linear(self)
         self.freeze()
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
@@ -375,15 +302,14 @@ class SLABSwin(SLABNet):
         x, size = self.patch_embed(x)
         outs = []
         for i, stage in enumerate(self.layers):
-            for block in stage.blocks:
-                x = self.run(block, x, size)
+            x = self.run_each(stage.blocks, x, size)
             if hasattr(self, f"norm{i}"):
                 out = getattr(self, f"norm{i}")(x)
                 outs.append(out.transpose(1, 2).unflatten(2, size))
             if stage.downsample is not None:
                 x = self.run(stage.downsample, x, size)
                 size = (-(-size[0] // 2), -(-size[1] // 2))
-        return self.classify(x) if hasattr(self, "head") else tuple(outs)
+        return tuple(outs) if self.num_classes is None else self.logits(x)
 
 
 @MODELS.register_module()
@@ -432,22 +358,24 @@ class SLABDeiT(SLABNet):
         init_cfg: dict | list[dict] | None = None,
     ):
         chosen = (depth - 1,) if out_indices is None else out_indices
-        super().__init__([embed_dim] * depth, [patch_size] * depth, chosen, frozen_stages, with_cp, init_cfg)
+        super().__init__(
+            [embed_dim] * depth, [patch_size] * depth, chosen, frozen_stages, with_cp, init_cfg, num_classes
+        )
         norm, side = dict(step=norm_step), -(-img_size // patch_size)
         self.size = (side, side)
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, side * side, embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        last = depth - 1 if num_classes is not None else max(self.out_indices)
         self.blocks = nn.ModuleList()
-        for rates in drop_path_rates(drop_path_rate, [1] * depth)[: last + 1]:
+        (rates,) = drop_path_rates(drop_path_rate, [depth])
+        for rate in rates[: self.built]:
             attention = SimplifiedLinearAttention(embed_dim, num_heads, side, kernel_size, qkv_bias)
-            self.blocks.append(Block(embed_dim, attention, int(embed_dim * mlp_ratio), norm, rates[0]))
-        if last == depth - 1:
+            self.blocks.append(Block(embed_dim, attention, int(embed_dim * mlp_ratio), norm, rate))
+        if self.built == depth:
             self.norm = PRepBN(embed_dim, **norm)
         if num_classes is not None:
             self.head = nn.Linear(embed_dim, num_classes)
-        self._start()
+        start_linear(self)
         self.freeze()
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
@@ -461,8 +389,8 @@ class SLABDeiT(SLABNet):
             x = self.run(block, x, size)
             if i in self.out_indices:
                 outs.append(x)
-        if hasattr(self, "head"):
-            return self.classify(x)
+        if self.num_classes is not None:
+            return self.logits(x)
         if hasattr(self, "norm"):
             outs[-1] = self.norm(outs[-1])
         return tuple(out.transpose(1, 2).unflatten(2, size) for out in outs)

@@ -16,7 +16,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 STRIDES = (4, 8, 16, 32)
 NONE = -1  # heads of what a stage does not have
@@ -160,8 +160,8 @@ class Downsample(nn.Module):
         self.proj = nn.Conv2d(in_channels, channels, 3, 2, 1)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, in_channels) -> (B, H / 2, W / 2, channels)
-        return self.norm(channels_last(self.proj(channels_first(x))))
+    def forward(self, x: Tensor) -> Tensor:  # (B, in_channels, H, W) -> (B, H / 2, W / 2, channels)
+        return self.norm(channels_last(self.proj(x)))
 
 
 @MODELS.register_module()
@@ -199,17 +199,14 @@ class SMT(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(f"SMT: arch must be {', '.join(ARCHS)} or a dict, got {arch!r}")
-        sizes = ARCHS[arch] if isinstance(arch, str) else arch
+        sizes = arch_facts("SMT", ARCHS, arch)
         dims, depths = sizes["embed_dims"], sizes["depths"]
         heads = list(zip(sizes["ca_num_heads"], sizes["sa_num_heads"], strict=True))
         for i, kinds in enumerate(heads):
             if kinds == (NONE, NONE) or any(count != NONE and dims[i] % count for count in kinds):
                 raise ValueError(f"SMT: heads {kinds} of stage {i} must divide its {dims[i]} channels, {NONE} for none")
-        super().__init__(dims, STRIDES, out_indices, frozen_stages, with_cp, init_cfg)
-        last = len(dims) - 1 if num_classes is not None else max(self.out_indices)
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[: last + 1]):
+        super().__init__(dims, STRIDES, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[: self.built]):
             stem = Downsample(dims[i - 1], dims[i]) if i else Stem(in_channels, dims[0], sizes["head_conv"])
             blocks = []
             for j, rate in enumerate(rates):
@@ -222,7 +219,6 @@ class SMT(Backbone):
             self.add_module(f"patch_embed{i + 1}", stem)
             self.add_module(f"block{i + 1}", nn.ModuleList(blocks))
             self.add_module(f"norm{i + 1}", nn.LayerNorm(dims[i], eps=1e-6))
-        self.stages = last + 1
         if num_classes is not None:
             self.head = nn.Linear(dims[-1], num_classes)
         self._start()
@@ -243,23 +239,17 @@ class SMT(Backbone):
         return [getattr(self, f"{name}{i + 1}") for name in ("patch_embed", "block", "norm")]
 
     def parts(self) -> list[list[nn.Module | nn.Parameter]]:
-        stages = [self.stage(i) for i in range(self.stages)]
+        stages = [self.stage(i) for i in range(self.built)]
         return [[stages[0].pop(0)], *stages]
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Maps (B, H_i, W_i, C_i) of every stage, from the picture."""
+        """The map of every stage that there is."""
         found = []
-        for i in range(self.stages):
+        for i in range(self.built):
             embed, blocks, norm = self.stage(i)
-            x = embed(x)
-            for block in blocks:
-                x = self.run(block, x)
-            x = norm(x)
+            x = channels_first(norm(self.run_each(blocks, embed(x))))
             found.append(x)
         return found
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:  # -> (B, C_i, H_i, W_i) each, or (B, num_classes)
-        maps = self.maps(x)
-        if hasattr(self, "head"):
-            return self.head(maps[-1].mean((1, 2)))
-        return tuple(channels_first(maps[i]) for i in self.out_indices)
+    def logits(self, x: Tensor) -> Tensor:  # (B, C, H, W), the last map, -> (B, num_classes)
+        return self.head(x.mean((2, 3)))

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 BN_EPS = GN_EPS = 1e-6
 ARCHS = {"t": dict(dims=(32, 64, 128, 256), depths=(3, 3, 12, 2), expand_ratios=(4, 4, 2, 2))}
@@ -202,21 +202,17 @@ class SpaRTAN(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"SpaRTAN: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("SpaRTAN", ARCHS, arch)
         dims, depths = facts["dims"], facts["depths"]
         if any(dim % 8 for dim in dims):
             raise ValueError(f"SpaRTAN: dims must be divisible by 8, got {dims}")
         strides = [4 * 2**i for i in range(len(dims))]
-        super().__init__(dims, strides, out_indices, frozen_stages, with_cp, init_cfg)
-        self.num_classes = num_classes
-        used = len(dims) if num_classes is not None else self.out_indices[-1] + 1
+        super().__init__(dims, strides, out_indices, frozen_stages, with_cp, init_cfg, num_classes)
         self.conv = nn.Sequential(
             ConvNorm(in_channels, dims[0] // 2, stride=2), ConvNorm(dims[0] // 2, dims[0], stride=2)
         )
         self.layers, self.ends = nn.ModuleList(), []  # the stages' layers one after the other, and where each ends
-        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[:used]):
+        for i, rates in enumerate(drop_path_rates(drop_path_rate, depths)[: self.built]):
             if i:
                 self.layers.append(Downsample(dims[i - 1], dims[i]))
             self.layers.extend(Block(dims[i], facts["expand_ratios"][i], i < 2, rate) for rate in rates)
@@ -229,13 +225,6 @@ class SpaRTAN(Backbone):
         starts = [0, *self.ends[:-1]]
         stages = [list(self.layers[start:end]) for start, end in zip(starts, self.ends, strict=True)]
         return [[self.conv], *stages]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
-        """(B, in_channels, H, W) -> maps (B, C_i, H / s_i, W / s_i), or logits (B, num_classes)."""
-        maps = self.maps(x)
-        if self.num_classes is not None:
-            return self.logits(maps[-1])
-        return tuple(maps[i] for i in self.out_indices)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """The map of every stage that there is."""

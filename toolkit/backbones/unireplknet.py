@@ -18,9 +18,10 @@ from mmengine.registry import MODELS
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
-from toolkit.backbones.base import drop_path_rates
+from toolkit.backbones.base import arch_facts, drop_path_rates
 from toolkit.backbones.pyramid import Pyramid
 from toolkit.modules.conv.dilated_reparam import DilatedReparamBlock, depthwise, folded, with_weights
+from toolkit.modules.packed_weight import has_onednn
 
 
 def _arch(width: int, depths: tuple[int, ...], third: tuple[int, ...]) -> dict:
@@ -57,7 +58,7 @@ class GRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W, C)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        squares = exact.square().sum((1, 2), keepdim=True)  # on a CPU ten times as fast as vector_norm
+        squares = exact.square().sum((1, 2), keepdim=True)  # vector_norm is slow on a CPU
         size = squares.clamp_min(1e-24).sqrt()  # no gradient of sqrt at 0
         scale = self.gamma * (size / (size.mean(-1, keepdim=True) + 1e-6)) + 1
         scale = scale.to(x.dtype)
@@ -103,7 +104,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         y = self.se(self.norm(self.dwconv(x))).permute(0, 2, 3, 1)
-        if self.gamma is None and _has_onednn(y, self.pwconv1):
+        if self.gamma is None and not torch.is_grad_enabled() and has_onednn(y, self.pwconv1.weight):
             y = _linear(self.grn(_linear(y, self.pwconv1, "gelu", "none")), self.pwconv2)
         else:
             y = self.pwconv2(self.grn(F.gelu(self.pwconv1(y))))
@@ -131,22 +132,8 @@ class Block(nn.Module):
         self.gamma = self.grn.beta = None
 
 
-def _has_onednn(x: Tensor, layer: nn.Linear) -> bool:
-    """Whether oneDNN's matrix products, on a CPU faster than torch's own, may stand for `layer`."""
-    return (
-        not torch.compiler.is_compiling()
-        and torch.backends.mkldnn.is_available()
-        and x.device.type == "cpu"
-        and x.dtype == layer.weight.dtype == torch.float32
-        and x.numel() > 0
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
-    )
-
-
 def _linear(x: Tensor, layer: nn.Linear, after: str = "none", algorithm: str = "") -> Tensor:
-    """`layer` and, in the same pass, what comes `after` it."""
+    """`layer` and, in the same pass, what comes `after` it, by oneDNN."""
     return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, after, [], algorithm)
 
 
@@ -181,9 +168,7 @@ class UniRepLKNet(Pyramid):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"UniRepLKNet: arch must be among {', '.join(ARCHS)}, got {arch!r}")
+        facts = arch_facts("UniRepLKNet", ARCHS, arch)
         dims, kernels = facts["dims"], facts["kernel_sizes"]
         rates = drop_path_rates(drop_path_rate, [len(stage) for stage in kernels])
         layers = []

@@ -59,7 +59,7 @@ class VGG(Backbone):
         widths = [max(1, round(width * widen_factor)) for width in WIDTHS]
         super().__init__(widths, STRIDES, out_indices, frozen_stages, with_cp, init_cfg)
         self.depths = tuple(depths)
-        for stage, width in enumerate(widths[: self.out_indices[-1] + 1]):
+        for stage, width in enumerate(widths[: self.built]):
             for place in range(depths[stage]):
                 self.add_module(f"conv{stage + 1}_{place + 1}", conv_block(in_channels, width, 3, norm))
                 in_channels = width
@@ -71,7 +71,7 @@ class VGG(Backbone):
         return [getattr(self, f"conv{stage + 1}_{place + 1}") for place in range(self.depths[stage])]
 
     def parts(self) -> list[list[nn.Module]]:
-        return [[], *(self.blocks(stage) for stage in range(self.out_indices[-1] + 1))]
+        return [[], *(self.blocks(stage) for stage in range(self.built))]
 
     def run_stage(self, stage: int, x: Tensor) -> Tensor:
         """The convolutions of `stage`: (B, C, H, W) -> (B, C', H, W)."""
@@ -83,13 +83,13 @@ class VGG(Backbone):
 
         return self.run(convolutions, x)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (B, in_channels, H, W) -> (B, C_i, H / s_i, W / s_i) each
-        outs = []
-        for stage in range(max(self.out_indices) + 1):
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of every stage that there is."""
+        found = []
+        for stage in range(self.built):
             x = self.run_stage(stage, F.max_pool2d(x, 2) if stage else x)
-            if stage in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+            found.append(x)
+        return found
 
     def pooled(self, x: Tensor, stages: int) -> tuple[list[Tensor], list[Tensor]]:
         """What the first `stages` stages give once halved, and where each maximum came from.

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 from mmengine.registry import MODELS
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import Attention, DropPath, Mlp, PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
-from toolkit.backbones.base import Backbone, drop_path_rates
+from toolkit.backbones.base import Backbone, arch_facts, drop_path_rates
 
 ARCHS = {
     "tiny": dict(embed_dim=192, num_heads=3),
@@ -61,32 +61,6 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
 
-class Attention(nn.Module):
-    """Self-attention."""
-
-    def __init__(self, channels: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, N, C) -> (B, N, C)
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class MLP(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class Block(nn.Module):
     """A block of the transformer.
 
@@ -101,9 +75,9 @@ class Block(nn.Module):
     def __init__(self, channels: int, heads: int, mlp_ratio: float, has_scale: bool, drop_path: float = 0.0):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads)
+        self.attn = Attention(channels, heads, qkv_bias=True)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLP(channels, int(channels * mlp_ratio))
+        self.mlp = Mlp(channels, int(channels * mlp_ratio))
         self.gamma1 = nn.Parameter(torch.ones(channels)) if has_scale else 1.0
         self.gamma2 = nn.Parameter(torch.ones(channels)) if has_scale else 1.0
         self.drop_path = DropPath(drop_path)
@@ -182,24 +156,6 @@ class DWConv(nn.Module):
         return tokens_of([self.dwconv(one) for one in maps_of(x, sizes)])
 
 
-class ConvFFN(nn.Module):
-    """A perceptron with a depthwise convolution between.
-
-    Args:
-        channels: C of a token.
-        hidden: channels between.
-    """
-
-    def __init__(self, channels: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.dwconv = DWConv(hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor, sizes: Sizes) -> Tensor:  # (B, N, C) -> (B, N, C)
-        return self.fc2(F.gelu(self.dwconv(self.fc1(x), sizes)))
-
-
 class MultiDWConv(nn.Module):
     """For each level 3x3 and 5x5 depthwise convolutions of half of the channels each, a batch norm and GELU."""
 
@@ -221,20 +177,19 @@ class MultiDWConv(nn.Module):
         return tokens_of(found)
 
 
-class MRFP(nn.Module):
-    """Several receptive fields on each level, between two linear layers. The input is not added.
-
-    GELU goes twice over what the convolutions give, as published.
+class ConvFFN(nn.Module):
+    """A perceptron with a depthwise convolution and GELU between. The input is not added.
 
     Args:
         channels: C of a token.
         hidden: channels between.
+        dwconv: DWConv; or MultiDWConv, over whose GELU another one goes then, as published.
     """
 
-    def __init__(self, channels: int, hidden: int):
+    def __init__(self, channels: int, hidden: int, dwconv: type[DWConv | MultiDWConv] = DWConv):
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
-        self.dwconv = MultiDWConv(hidden)
+        self.dwconv = dwconv(hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor, sizes: Sizes) -> Tensor:  # (B, N, C) -> (B, N, C)
@@ -317,7 +272,7 @@ class Interaction(nn.Module):
 
     def __init__(self, channels: int, facts: dict, has_extra: bool):
         super().__init__()
-        self.mrfp = MRFP(channels, int(channels * facts["dim_ratio"]))
+        self.mrfp = ConvFFN(channels, int(channels * facts["dim_ratio"]), MultiDWConv)
         self.cti_tov = ToViT(channels, facts)
         self.cti_toc = ToCNN(channels, facts)
         self.extra_CTIs = nn.ModuleList(ToCNN(channels, facts, has_ffn=True) for _ in range(EXTRA if has_extra else 0))
@@ -372,17 +327,6 @@ class SpatialPriorModule(nn.Module):
         return None if self.fc1 is None else self.fc1(first), maps
 
 
-class PatchEmbed(nn.Module):
-    """Patches of 16 by 16 pixels."""
-
-    def __init__(self, in_channels: int, channels: int):
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, PATCH, PATCH)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, in_channels, H, W) -> (B, C, H / 16, W / 16)
-        return self.proj(x)
-
-
 @MODELS.register_module()
 class ViTCoMer(Backbone):
     """ViT-CoMer in its form for segmentation: maps of C channels at strides 4, 8, 16, 32, each with a batch norm.
@@ -416,10 +360,7 @@ class ViTCoMer(Backbone):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
-        facts = arch if isinstance(arch, dict) else ARCHS.get(arch)
-        if facts is None:
-            raise ValueError(f"ViTCoMer: arch must be among {', '.join(ARCHS)}, got {arch!r}")
-        facts = DEFAULTS | facts
+        facts = DEFAULTS | arch_facts("ViTCoMer", ARCHS, arch)
         channels, heads, depth = facts["embed_dim"], facts["num_heads"], facts["depth"]
         if channels % heads:
             raise ValueError(f"ViTCoMer: embed_dim must be divisible by num_heads {heads}, got {channels}")
@@ -432,7 +373,7 @@ class ViTCoMer(Backbone):
         self.groups, self.add_vit_feature = groups, facts["add_vit_feature"]
         has_first = 0 in self.out_indices
         self.grid = pretrain_size // PATCH
-        self.patch_embed = PatchEmbed(in_channels, channels)
+        self.patch_embed = PatchEmbed(None, PATCH, in_channels, channels, flatten=False)
         self.pos_embed = nn.Parameter(trunc_normal_(torch.zeros(1, 1 + self.grid**2, channels), std=0.02))
         self.spm = SpatialPriorModule(in_channels, facts["conv_inplane"], channels, has_first)
         self.level_embed = nn.Parameter(torch.randn(3, channels))
@@ -464,8 +405,7 @@ class ViTCoMer(Backbone):
         of_vit = []
         for (start, end), interaction in zip(self.groups, self.interactions, strict=True):
             x, c = self.run(interaction.before, x, c, sizes)
-            for block in self.blocks[start : end + 1]:
-                x = self.run(block, x)
+            x = self.run_each(self.blocks[start : end + 1], x)
             c = self.run(interaction.after, x, c, sizes)
             of_vit.append(x.transpose(1, 2).unflatten(2, sizes[1]))
         maps = maps_of(c, sizes)

@@ -8,12 +8,11 @@ import math
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
+from toolkit.backbones.base import Backbone
 from toolkit.modules.conv.ms_block import MSBlock
 from toolkit.modules.conv.sppf import SPPF
 
@@ -32,7 +31,7 @@ def round_up(channels: float, divisor: int = 8) -> int:
     return math.ceil(channels / divisor) * divisor
 
 
-class MSBackbone(BaseModule):
+class MSBackbone(Backbone):
     """A stem and four stages, `stage1` to `stage4`, at strides 4, 8, 16, 32.
 
     Args:
@@ -43,9 +42,8 @@ class MSBackbone(BaseModule):
         kernel_sizes: depthwise kernel of each stage.
         in_expand_ratio, mid_expand_ratio, num_layers: see `MSBlock`.
         attention_cfg: a registered module after every MSBlock, built with its `in_channels`.
-        frozen_stages: freeze the stem (0) and this many stages; -1 freezes nothing.
+        frozen_stages, with_cp: see `Backbone`.
         norm_eval: keep batch norms in evaluation mode while training.
-        with_cp: recompute the stages in the backward pass to save memory.
         norm_cfg, act_cfg: of every convolution outside the SPPF.
         init_cfg: Kaiming uniform by default.
     """
@@ -70,13 +68,11 @@ class MSBackbone(BaseModule):
         act_cfg: dict = dict(type="SiLU", inplace=True),
         init_cfg: dict | list | None = KAIMING,
     ):
-        super().__init__(init_cfg)
-        if not set(out_indices) <= {0, 1, 2, 3}:
-            raise ValueError(f"{type(self).__name__}: out_indices must be among 0, 1, 2, 3, got {tuple(out_indices)}")
+        widths = [self.scale(channels, widen_factor) for channels in self.base_channels]
+        super().__init__(widths[1:], (4, 8, 16, 32), out_indices, frozen_stages, with_cp, init_cfg)
         if len(kernel_sizes) != 4:
             raise ValueError(f"{type(self).__name__}: kernel_sizes needs 4 values, got {tuple(kernel_sizes)}")
-        self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
-        self.norm_eval, self.with_cp = norm_eval, with_cp
+        self.norm_eval = norm_eval
         self.conv_cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.block_cfg = dict(
             in_expand_ratio=in_expand_ratio,
@@ -85,11 +81,10 @@ class MSBackbone(BaseModule):
             attention_cfg=attention_cfg,
             **self.conv_cfg,
         )
-        widths = [self.scale(channels, widen_factor) for channels in self.base_channels]
         self.stem = self.build_stem(in_channels, widths[0], widen_factor)
         for i, kernel_size in enumerate(kernel_sizes):
             self.add_module(f"stage{i + 1}", self.build_stage(widths[i], widths[i + 1], kernel_size, last=i == 3))
-        self._freeze()
+        self.freeze()
 
     def conv3x3(self, in_channels: int, out_channels: int, stride: int) -> ConvModule:
         return ConvModule(in_channels, out_channels, 3, stride=stride, padding=1, **self.conv_cfg)
@@ -97,24 +92,19 @@ class MSBackbone(BaseModule):
     def ms_block(self, in_channels: int, out_channels: int, kernel_size: int) -> MSBlock:
         return MSBlock(in_channels, out_channels, (1, kernel_size, kernel_size), **self.block_cfg)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # (B, in_channels, H, W) -> (B, C_i, H / s_i, W / s_i) each
-        x = self.stem(x)
-        outs = []
-        for i in range(max(self.out_indices) + 1):
-            stage = getattr(self, f"stage{i + 1}")
-            x = checkpoint(stage, x, use_reentrant=False) if self.with_cp and self.training else stage(x)
-            if i in self.out_indices:
-                outs.append(x)
-        return tuple(outs)
+    def parts(self) -> list[list[nn.Module | nn.Parameter]]:
+        return [[self.stem], *([getattr(self, f"stage{i}")] for i in range(1, 5))]
 
-    def _freeze(self) -> None:
-        if self.frozen_stages >= 0:
-            for part in [self.stem] + [getattr(self, f"stage{i + 1}") for i in range(self.frozen_stages)]:
-                part.eval().requires_grad_(False)
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of every stage up to the last of `out_indices`."""
+        x, found = self.stem(x), []
+        for (stage,) in self.parts()[1 : self.built + 1]:
+            x = self.run(stage, x)
+            found.append(x)
+        return found
 
     def train(self, mode: bool = True) -> "MSBackbone":
         super().train(mode)
-        self._freeze()
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):

@@ -1,6 +1,6 @@
 """Image classification: one class for each picture, and features of pictures for other classifiers."""
 
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
 from toolkit.registry import lazy
 
@@ -8,4 +8,3 @@ lazy(MODELS, "toolkit.classification.model", "ImageClassifier", "LinearHead")
 lazy(DATASETS, "toolkit.classification.datasets", "FolderClassification", "DigitClassification")
 lazy(TRANSFORMS, "toolkit.classification.transforms", "RandomResizedCrop", "PackClass")
 lazy(METRICS, "toolkit.classification.metrics", "ClassAccuracy")
-lazy(HOOKS, "toolkit.classification.metrics", "ConfusionHook")

@@ -5,32 +5,16 @@ from typing import overload
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from toolkit.classification.results import Classification
-from toolkit.data.pipeline import build_pipeline
+from toolkit.data.predictor import Predictor, places_by
 from toolkit.data.read_ahead import Source, read_ahead
 from toolkit.errors import UserError
 
 
-class Classifier:
-    """An `ImageClassifier` with weights, its config's test pipeline and its classes. Made by `toolkit.load_model`.
-
-    Attributes:
-        network: the nn.Module.
-        config: the whole config.
-        classes: class names in the order of the labels.
-    """
-
-    def __init__(self, network: nn.Module, config: Config, classes: tuple[str, ...]):
-        self.network, self.config, self.classes = network, config, classes
-        self._prepare = build_pipeline(config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.network.parameters()).device
+class Classifier(Predictor):
+    """An `ImageClassifier` with weights, its config's test pipeline and its classes. Made by `toolkit.load_model`."""
 
     @overload
     def predict(self, source: Source, batch_size: int = ...) -> Classification: ...
@@ -87,23 +71,11 @@ class Classifier:
 
     @torch.inference_mode()
     def _run(self, images: list[np.ndarray], network: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `network` gives for pictures of any sizes, (N, ...).
-
-        Only pictures that the test pipeline brings to the same size share a batch: padding would leak into the mean.
-        """
-        prepared = [self._prepare(_as_results(image))["inputs"] for image in images]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, pixels in enumerate(prepared):
-            groups.setdefault(tuple(pixels.shape), []).append(index)
+        """What `network` gives for pictures of any sizes, (N, ...)."""
+        prepared = [self._prepare(image)["inputs"] for image in images]
         outputs: dict[int, Tensor] = {}
-        for members in groups.values():
+        for members in places_by(pixels.shape for pixels in prepared).values():
             batch = {"inputs": [prepared[index] for index in members]}
             inputs = self.network.data_preprocessor(batch, False)["inputs"]
             outputs |= dict(zip(members, network(inputs), strict=True))
         return torch.stack([outputs[index] for index in range(len(images))])
-
-
-def _as_results(image: np.ndarray) -> dict:
-    """What a pipeline finds after its loading steps."""
-    shape = image.shape[:2]
-    return {"img": image, "img_path": "", "img_shape": shape, "ori_shape": shape}

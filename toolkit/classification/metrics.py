@@ -1,17 +1,14 @@
 """How often the class is right, and which classes are taken for which."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, METRICS
+from mmengine.registry import METRICS
 
-from toolkit.files import write_whole
+from toolkit.plots import png_figure
 
 MOST_WRITTEN = 30  # classes up to which the cells of a drawn matrix have their numbers
 
@@ -61,50 +58,27 @@ class ClassAccuracy(BaseMetric):
         found = {f"top{k}": topk_accuracy(scores, labels, k) for k in self.topk if k < scores.shape[1]}
         return found | {"mean_class": float(np.nanmean(class_accuracies(self.confusion)))}
 
+    def draw_plots(self, folder: Path) -> None:
+        """Write `confusion.png`."""
+        draw_confusion(self.confusion, self.dataset_meta["classes"], folder / "confusion.png")
+
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Draw a confusion matrix as PNG to `path`: of each true class (row) the share of each predicted one (column)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = float(np.clip(0.45 * len(classes), 4.5, 14))
-    figure, axes = plt.subplots(figsize=(side + 2.0, side + 1.0), layout="constrained")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    written = len(classes) <= MOST_WRITTEN
-    for row, column in np.argwhere(matrix) if written else ():
-        dark = shares[row, column] > 0.6
-        text = f"{100 * shares[row, column]:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-    ticks = range(len(classes)) if written else []
-    right = [f"{name}  {100 * share:.0f}%" for name, share in zip(classes, class_accuracies(matrix), strict=True)]
-    axes.set_xticks(ticks, classes if written else [], rotation=90, fontsize=8)
-    axes.set_yticks(ticks, right if written else [], fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true, and the share that is right")
-    axes.set_title(f"{matrix.diagonal().sum()} of {matrix.sum()} pictures right; cells in % of their row")
-    figure.colorbar(image, shrink=0.7)
-    with io.BytesIO() as picture:
-        figure.savefig(picture, format="png", dpi=110)
-        write_whole(picture.getvalue(), path)
-    plt.close(figure)
-
-
-@HOOKS.register_module()
-class ConfusionHook(Hook):
-    """Write `confusion.png` into the work directory after each validation and test."""
-
-    priority = "LOW"
-
-    def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        self._draw(runner, runner.val_evaluator)
-
-    def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        self._draw(runner, runner.test_evaluator)
-
-    def _draw(self, runner: Any, evaluator: Any) -> None:
-        for metric in evaluator.metrics if is_main_process() else ():
-            if getattr(metric, "confusion", None) is not None:
-                classes = metric.dataset_meta["classes"]
-                draw_confusion(metric.confusion, classes, Path(runner.work_dir) / "confusion.png")
+    with png_figure(path, side + 2, side + 1) as figure:
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        written = len(classes) <= MOST_WRITTEN
+        for row, column in np.argwhere(matrix) if written else ():
+            dark = shares[row, column] > 0.6
+            text = f"{100 * shares[row, column]:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        ticks = range(len(classes)) if written else []
+        right = [f"{name}  {100 * share:.0f}%" for name, share in zip(classes, class_accuracies(matrix), strict=True)]
+        axes.set_xticks(ticks, classes if written else [], rotation=90, fontsize=8)
+        axes.set_yticks(ticks, right if written else [], fontsize=8)
+        axes.set(xlabel="predicted", ylabel="true, and the share that is right")
+        axes.set_title(f"{matrix.diagonal().sum()} of {matrix.sum()} pictures right; cells in % of their row")
+        figure.colorbar(image, shrink=0.7)

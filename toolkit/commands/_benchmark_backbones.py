@@ -5,8 +5,9 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from toolkit.commands._figures import check_free, label_points, save_figure, write_figures
+from toolkit.commands._shared import check_free, check_least, write_figures
 from toolkit.errors import UserError, near
+from toolkit.plots import label_points, png_figure
 
 EXAMPLES = """examples:
   python tools/benchmark.py backbones
@@ -79,9 +80,7 @@ class Row:
 
 def run(args: argparse.Namespace) -> int:
     """`benchmark.py backbones`; exit code 1 when a deployed backbone gives other outputs."""
-    for option, least in (("batch", 1), ("threads", 1), ("repeats", 1)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, batch=1, threads=1, repeats=1)
     for size in args.sizes:
         if size < LEAST_SIZE or size % STEP:
             raise UserError(f"--sizes must be multiples of {STEP} from {LEAST_SIZE} on, got {size}")
@@ -188,36 +187,32 @@ def plot(rows: list[Row], caption: str, path: Path) -> None:
     """Pictures in a second over multiply-adds, one panel a size; the deployed forms joined to the plain ones."""
     from textwrap import fill
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
     sizes = list(dict.fromkeys(row.size for row in rows))
-    figure = Figure(figsize=(9 * len(sizes), 7))
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(sizes), squeeze=False)[0]
-    figure.subplots_adjust(left=0.6 / len(sizes) / 9 + 0.03, right=0.99, top=0.88, bottom=0.09, wspace=0.12)
-    figure.suptitle(fill(caption, 100 * len(sizes)), fontsize=8)
-    for axes, size in zip(panels, sizes, strict=True):
-        some = [row for row in rows if row.size == size]
-        gmacs = [row.macs / 1e9 for row in some]
-        axes.scatter(gmacs, [row.per_second for row in some], s=28, label="as trained")
-        deployed = [1000 / row.deploy_ms for row in some if row.deploy_ms is not None]
-        if deployed:
-            axes.scatter(gmacs, deployed, s=28, marker="^", label="deployed")
-            axes.vlines(gmacs, [row.per_second for row in some], deployed, "0.7", zorder=0)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
-        axes.margins(0.12)
-        axes.set_xlabel("multiply-adds of a picture (G)")
-        axes.set_ylabel("pictures per second")
-        axes.set_title(f"{size} x {size}")
-        axes.grid(alpha=0.3, which="both")
-        axes.legend(loc="upper right")
-        points = {row.name: (x, row.per_second) for x, row in zip(gmacs, some, strict=True)}
-        label_points(axes, points, list(zip(gmacs, deployed, strict=False)))
-    save_figure(figure, path)
+    with png_figure(path, 9 * len(sizes), 7, layout=None) as figure:
+        panels = figure.subplots(1, len(sizes), squeeze=False)[0]
+        figure.subplots_adjust(left=0.6 / len(sizes) / 9 + 0.03, right=0.99, top=0.88, bottom=0.09, wspace=0.12)
+        figure.suptitle(fill(caption, 100 * len(sizes)), fontsize=8)
+        for axes, size in zip(panels, sizes, strict=True):
+            some = [row for row in rows if row.size == size]
+            gmacs = [row.macs / 1e9 for row in some]
+            axes.scatter(gmacs, [row.per_second for row in some], s=28, label="as trained")
+            deployed = [1000 / row.deploy_ms for row in some if row.deploy_ms is not None]
+            if deployed:
+                axes.scatter(gmacs, deployed, s=28, marker="^", label="deployed")
+                axes.vlines(gmacs, [row.per_second for row in some], deployed, "0.7", zorder=0)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter(NullFormatter())
+            axes.margins(0.12)
+            axes.set_xlabel("multiply-adds of a picture (G)")
+            axes.set_ylabel("pictures per second")
+            axes.set_title(f"{size} x {size}")
+            axes.grid(alpha=0.3, which="both")
+            axes.legend(loc="upper right")
+            points = {row.name: (x, row.per_second) for x, row in zip(gmacs, some, strict=True)}
+            label_points(axes, points, list(zip(gmacs, deployed, strict=False)))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
 
+from toolkit.commands._shared import check_least, write_figures
 from toolkit.errors import UserError
 
 EXAMPLES = """examples:
@@ -121,9 +122,7 @@ class Task:
 
 def run(args: argparse.Namespace) -> int:
     """`benchmark.py modules`; exit code 1 when a module failed."""
-    for option, least in (("epochs", 1), ("jobs", 1), ("threads", 1), ("size", LEAST_SIZE)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, epochs=1, jobs=1, threads=1, size=LEAST_SIZE)
     import shutil
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
@@ -228,7 +227,6 @@ def collect(task: Task) -> Result:
 
 def report(results: list[Result], args: argparse.Namespace) -> None:
     """Print the table and write it, every figure and two pictures to OUT."""
-    from toolkit.commands._figures import write_figures
     from toolkit.files import write_whole
 
     if not results:
@@ -285,30 +283,25 @@ def table(results: list[Result], args: argparse.Namespace) -> str:
 
 def plot(results: list[Result], field: str, label: str, path: Path) -> None:
     """Accuracy over a cost, one panel a network."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from toolkit.commands._figures import label_points, save_figure
     from toolkit.engine.module_benchmark import PLAIN
+    from toolkit.plots import label_points, png_figure
 
     networks = list(dict.fromkeys(result.network for result in results))
-    figure = Figure(figsize=(9 * len(networks), 6.5), layout="constrained")
-    FigureCanvasAgg(figure)
     kinds = sorted({result.kind for result in results})
-    for number, network in enumerate(networks):
-        axes = figure.add_subplot(1, len(networks), number + 1)
-        rows = [result for result in results if result.network == network]
-        for colour, kind in enumerate(kinds):
-            some = [row for row in rows if row.kind == kind]
-            if some:
-                x, y = [getattr(row, field) for row in some], [100 * row.accuracy for row in some]
-                bars = [100 * row.spread for row in some]
-                axes.errorbar(x, y, bars, fmt="o", color=f"C{colour}", label=kind or PLAIN, alpha=0.8, capsize=2)
-        axes.set_xscale("log")
-        axes.set_xlabel(label)
-        axes.set_ylabel("accuracy %")
-        axes.set_title(network)
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
-        label_points(axes, {row.module: (getattr(row, field), 100 * row.accuracy) for row in rows})
-    save_figure(figure, path)
+    with png_figure(path, 9 * len(networks), 6.5) as figure:
+        for number, network in enumerate(networks):
+            axes = figure.add_subplot(1, len(networks), number + 1)
+            rows = [result for result in results if result.network == network]
+            for colour, kind in enumerate(kinds):
+                some = [row for row in rows if row.kind == kind]
+                if some:
+                    x, y = [getattr(row, field) for row in some], [100 * row.accuracy for row in some]
+                    bars = [100 * row.spread for row in some]
+                    axes.errorbar(x, y, bars, fmt="o", color=f"C{colour}", label=kind or PLAIN, alpha=0.8, capsize=2)
+            axes.set_xscale("log")
+            axes.set_xlabel(label)
+            axes.set_ylabel("accuracy %")
+            axes.set_title(network)
+            axes.grid(alpha=0.3)
+            axes.legend(loc="lower right")
+            label_points(axes, {row.module: (getattr(row, field), 100 * row.accuracy) for row in rows})

@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from toolkit.commands._figures import check_free, write_figures
+from toolkit.commands._shared import check_free, check_least, write_figures
 from toolkit.errors import UserError
 
 EXAMPLES = """examples:
@@ -40,9 +40,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`benchmark.py sfm`."""
-    for option, least in (("side", 32), ("steps", 1), ("most", 2)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, side=32, steps=1, most=2)
     check_free(args.out, OUTPUTS, args.force)
     measured, fitted = find_pictures(args.pictures), find_pictures(args.fit) if args.fit else []
     if not args.fit:

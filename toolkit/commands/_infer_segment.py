@@ -1,14 +1,13 @@
 """Segmentation for `toolkit infer`: masks to train on, pictures and videos in the classes' colours, areas."""
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from toolkit.commands._infer_run import Run
+from toolkit.data.image_entries import ImageEntries
 from toolkit.data.inputs import Job, check_folder
 from toolkit.errors import UserError
 from toolkit.segmentation.inferencer import Segmenter, check_tile
@@ -17,19 +16,16 @@ from toolkit.segmentation.results import Segmentation
 OVERLAYS, MASKS = "overlays", "masks"
 
 
-class AreasWriter:
-    """Writes areas.json as results come, so that a long video needs no memory, whole or not at all; and masks beside.
+class AreasWriter(ImageEntries):
+    """Writes areas.json, and masks beside it.
 
     A mask has its picture's name with .png, where `FolderSegmentation` looks for it. Where a folder has a.jpg beside
     a.png, the second one's is a.png.png. Frames of videos get no masks.
     """
 
     def __init__(self, path: Path, classes: tuple[str, ...]):
-        self.path, self.images = path, 0
+        super().__init__(path, classes=classes)
         self._masks: set[str] = set()
-        self._part = path.with_name(path.name + ".part")
-        self._file = self._part.open("w", encoding="utf-8")
-        self._file.write(f'{{"classes": {json.dumps(classes, ensure_ascii=False)},\n"images": [')
 
     def add(self, found: Segmentation, **image: Any) -> None:
         """Add one picture: its size, and pixels and share of the picture of each class that occurs."""
@@ -38,9 +34,7 @@ class AreasWriter:
         height, width = found.size
         pixels = {name: count for name, count in found.areas.items() if count}
         share = {name: round(count / (height * width), 6) for name, count in pixels.items()}
-        entry = {**image, "height": height, "width": width, "pixels": pixels, "share": share}
-        self._file.write(("\n" if self.images == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
-        self.images += 1
+        self.write({**image, "height": height, "width": width, "pixels": pixels, "share": share})
 
     def _save_mask(self, found: Segmentation, picture: str) -> str:
         name = mask_name(picture)
@@ -49,22 +43,6 @@ class AreasWriter:
         self._masks.add(name)
         found.save_mask(self.path.parent / MASKS / name)
         return f"{MASKS}/{name}"
-
-    def close(self) -> None:
-        """Finish the file under its name. Raises `OSError`; then nothing is left of it."""
-        try:
-            self._file.write("\n]}\n")
-            self._file.close()
-            self._part.replace(self.path)
-        except OSError:
-            self.discard()
-            raise
-
-    def discard(self) -> None:
-        """Leave nothing of the file behind."""
-        with suppress(OSError):  # closing writes what is buffered
-            self._file.close()
-        self._part.unlink(missing_ok=True)
 
 
 def mask_name(picture: str) -> str:

@@ -1,18 +1,19 @@
 """Measure models and modules beside each other: accuracy, parameters, multiply-adds, time, memory."""
 
 import argparse
-import csv
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from toolkit.commands import _benchmark_backbones, _benchmark_modules, _benchmark_sfm
-from toolkit.commands._figures import check_free
+from toolkit.commands._shared import check_free, check_least, write_figures
 from toolkit.errors import UserError
+from toolkit.files import write_whole
+from toolkit.plots import png_figure
 
 if TYPE_CHECKING:
     import torch
@@ -114,9 +115,7 @@ class Row:
 
 def run_detection(args: argparse.Namespace) -> int:
     """`benchmark.py detection`; exit code 1 when a deployed model gives other outputs."""
-    for option, least in (("size", 32), ("threads", 1), ("repeats", 1)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, size=32, threads=1, repeats=1)
     if args.size % 32:
         raise UserError(f"--size {args.size}: give a multiple of 32")
     check_free(args.out, OUTPUTS, args.force)
@@ -136,9 +135,8 @@ def run_detection(args: argparse.Namespace) -> int:
         rows = [measure(config, args, device, progress) for config in configs]
     caption = describe(args, device)
     text = table(rows, caption)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, args.out / "detection.csv")
-    (args.out / "detection.md").write_text(text, encoding="utf-8")
+    write_whole(text.encode(), args.out / "detection.md")
     plot(rows, caption, args.out / "detection.png")
     print(text)
     print("results: " + ", ".join(str(args.out / name) for name in OUTPUTS))
@@ -306,44 +304,37 @@ def table(rows: list[Row], caption: str) -> str:
 
 def write_csv(rows: list[Row], path: Path) -> None:
     """One line for each model; times in ms, memory in MiB, empty where not measured."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = [field.name for field in fields(Row)]
-        writer.writerow(names)
-        for row in rows:
-            values = [getattr(row, name) for name in names]
-            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in values])
+    values = (astuple(row) for row in rows)
+    figures = ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in values)
+    write_figures(path, [field.name for field in fields(Row)], figures)
 
 
 def plot(rows: list[Row], caption: str, path: Path) -> None:
     """Milliseconds over multiply-adds, an arrow from the eager to the deployed time of each model."""
     from textwrap import fill
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    gmacs = [row.macs / 1e9 for row in rows]
-    styles = {"eager": ("o", "tab:gray"), "deploy": ("s", "tab:blue"), "compiled": ("^", "tab:orange")}
-    for variant, (marker, colour) in styles.items():
-        ms = [getattr(row, f"{variant}_ms") for row in rows]
-        if any(ms):
-            ms = [float("nan") if value is None else value for value in ms]
-            axes.scatter(gmacs, ms, marker=marker, color=colour, s=45, label=variant, zorder=3)
-    for x, row in zip(gmacs, rows, strict=True):
-        ends = dict(xy=(x, row.deploy_ms), xytext=(x, row.eager_ms))
-        axes.annotate("", **ends, arrowprops=dict(arrowstyle="->", color="tab:blue", alpha=0.5, shrinkA=5, shrinkB=5))
-        label = f"{row.name}\n{row.params / 1e6:.1f} M, x{row.deploy_ratio:.2f}"
-        axes.annotate(
-            label, (x, row.eager_ms), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9
-        )
-    axes.margins(0.16, 0)
-    axes.set_ylim(0, 1.25 * max(row.eager_ms for row in rows))
-    axes.set_xlabel("multiply-adds (G)")
-    axes.set_ylabel("ms per picture")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    axes.set_title(fill(caption, 110), fontsize=8)
-    figure.savefig(path, dpi=120)
+    with png_figure(path, 8, 5.6) as figure:
+        axes = figure.add_subplot()
+        gmacs = [row.macs / 1e9 for row in rows]
+        styles = {"eager": ("o", "tab:gray"), "deploy": ("s", "tab:blue"), "compiled": ("^", "tab:orange")}
+        for variant, (marker, colour) in styles.items():
+            ms = [getattr(row, f"{variant}_ms") for row in rows]
+            if any(ms):
+                ms = [float("nan") if value is None else value for value in ms]
+                axes.scatter(gmacs, ms, marker=marker, color=colour, s=45, label=variant, zorder=3)
+        for x, row in zip(gmacs, rows, strict=True):
+            ends = dict(xy=(x, row.deploy_ms), xytext=(x, row.eager_ms))
+            axes.annotate(
+                "", **ends, arrowprops=dict(arrowstyle="->", color="tab:blue", alpha=0.5, shrinkA=5, shrinkB=5)
+            )
+            label = f"{row.name}\n{row.params / 1e6:.1f} M, x{row.deploy_ratio:.2f}"
+            axes.annotate(
+                label, (x, row.eager_ms), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9
+            )
+        axes.margins(0.16, 0)
+        axes.set_ylim(0, 1.25 * max(row.eager_ms for row in rows))
+        axes.set_xlabel("multiply-adds (G)")
+        axes.set_ylabel("ms per picture")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        axes.set_title(fill(caption, 110), fontsize=8)

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from toolkit.commands._shared import check_least
 from toolkit.errors import UserError
 
 EXAMPLES = """examples:
@@ -39,9 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
-    for option, least in (("count", 1), ("seed", 0)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, count=1, seed=0)
     if args.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"-o {args.out}: name a .png or .jpg file")
 

@@ -135,7 +135,7 @@ def part_of(checkpoint: Path, prefix: str, folder: Path) -> Path:
 
 def report(summaries: "list[Summary]", args: argparse.Namespace) -> None:
     """Print the table and write it, every single figure and a picture to OUT."""
-    from toolkit.commands._figures import write_figures
+    from toolkit.commands._shared import write_figures
     from toolkit.files import write_whole
 
     known = list(summaries[0].values)
@@ -183,27 +183,18 @@ def table(summaries: "list[Summary]", metrics: list[str]) -> str:
 
 def plot(summaries: "list[Summary]", metrics: list[str], path: Path) -> None:
     """One panel a metric: each seed a dot, the mean a bar."""
-    import io
+    from toolkit.plots import png_figure
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from toolkit.files import write_whole
-
-    figure = Figure(figsize=(2 + 4 * len(metrics), 1.6 + 0.4 * len(summaries)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, metric in enumerate(metrics):
-        axes = figure.add_subplot(1, len(metrics), number + 1)
-        for row, summary in enumerate(summaries):
-            values = summary.values[metric]
-            axes.scatter(values, [row] * len(values), color="tab:blue", alpha=0.6, zorder=3)
-            axes.plot([summary.mean(metric)] * 2, [row - 0.3, row + 0.3], color="black", linewidth=2)
-        axes.axvline(summaries[0].mean(metric), color="tab:gray", linestyle=":")
-        names = [summary.name for summary in summaries]
-        axes.set_yticks(range(len(names)), names if number == 0 else [""] * len(names))
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel(metric)
-        axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_whole(picture.getvalue(), path)
+    with png_figure(path, 2 + 4 * len(metrics), 1.6 + 0.4 * len(summaries)) as figure:
+        for number, metric in enumerate(metrics):
+            axes = figure.add_subplot(1, len(metrics), number + 1)
+            for row, summary in enumerate(summaries):
+                values = summary.values[metric]
+                axes.scatter(values, [row] * len(values), color="tab:blue", alpha=0.6, zorder=3)
+                axes.plot([summary.mean(metric)] * 2, [row - 0.3, row + 0.3], color="black", linewidth=2)
+            axes.axvline(summaries[0].mean(metric), color="tab:gray", linestyle=":")
+            names = [summary.name for summary in summaries]
+            axes.set_yticks(range(len(names)), names if number == 0 else [""] * len(names))
+            axes.set_ylim(len(names) - 0.5, -0.5)
+            axes.set_xlabel(metric)
+            axes.grid(alpha=0.3)

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
-from toolkit.commands._figures import add_options, check_out, write_figures
+from toolkit.commands._shared import add_options, check_out, write_figures
 from toolkit.commands.cancel_echo import SHIPPED
 from toolkit.errors import UserError
 

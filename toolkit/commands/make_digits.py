@@ -1,9 +1,8 @@
 """`toolkit make-digits`: write handwritten digits on clutter, a folder of pictures for each class."""
 
 import argparse
-from pathlib import Path
 
-from toolkit.errors import UserError
+from toolkit.commands._shared import add_set_options, check_least
 
 EXAMPLES = """\
 examples:
@@ -22,16 +21,9 @@ def main(argv: list[str] | None = None) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    parser.add_argument("--train", type=int, default=2048, help="number of training pictures (2048)")
-    parser.add_argument("--val", type=int, default=1024, help="number of validation pictures (1024)")
-    parser.add_argument("--size", type=int, default=32, help="side of the pictures in pixels (32)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures (0)")
-    parser.add_argument("--force", action="store_true", help="replace an earlier set at OUT")
+    add_set_options(parser, train=2048, val=1024, size=32)
     args = parser.parse_args(argv)
-    for option, least in (("train", 100), ("val", 100), ("size", 8), ("seed", 0)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, train=100, val=100, size=8, seed=0)
 
     from toolkit.data.digits import write_digits
 

@@ -1,9 +1,8 @@
 """`toolkit make-shapes`: write a synthetic detection and segmentation set."""
 
 import argparse
-from pathlib import Path
 
-from toolkit.errors import UserError
+from toolkit.commands._shared import add_set_options, check_least
 
 EXAMPLES = """\
 examples:
@@ -22,16 +21,9 @@ def main(argv: list[str] | None = None) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    parser.add_argument("--train", type=int, default=200, help="number of training pictures (200)")
-    parser.add_argument("--val", type=int, default=50, help="number of validation pictures (50)")
-    parser.add_argument("--size", type=int, default=320, help="side of the pictures in pixels (320)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (0)")
-    parser.add_argument("--force", action="store_true", help="replace an earlier set at OUT")
+    add_set_options(parser, train=200, val=50, size=320)
     args = parser.parse_args(argv)
-    for option, least in (("train", 1), ("val", 1), ("size", 96), ("seed", 0)):
-        if getattr(args, option) < least:
-            raise UserError(f"--{option} must be at least {least}, got {getattr(args, option)}")
+    check_least(args, train=1, val=1, size=96, seed=0)
 
     from toolkit.data.shapes import make_set
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.commands._figures import check_out, write_figures
+from toolkit.commands._shared import check_out, write_figures
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:

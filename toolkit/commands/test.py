@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from toolkit.commands._figures import check_out
+from toolkit.commands._shared import check_out
 from toolkit.errors import UserError, some
 from toolkit.files import write_whole
 

@@ -1,6 +1,6 @@
 """Crowd counting: how many people a picture shows and where, from maps of density; one paper or idea, one file."""
 
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
 from toolkit.registry import lazy
 
@@ -21,4 +21,3 @@ lazy(
     "PackCrowd",
 )
 lazy(METRICS, "toolkit.crowd.metrics", "CountingErrors", "BoxCountingErrors")
-lazy(HOOKS, "toolkit.crowd.metrics", "CalibrationHook")

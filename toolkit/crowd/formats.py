@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.data.formats import load_json
-from toolkit.data.images import EXTENSIONS, image_size
+from toolkit.data.images import image_size, pictures_below
 from toolkit.errors import UserError, some
 
 HEAD_KEYPOINTS = 5  # nose, eyes and ears come first in COCO
@@ -105,8 +105,7 @@ def _mall(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
 
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    pairs = [(path, _annotation_of(path)) for path in files]
+    pairs = [(path, _annotation_of(path)) for path in pictures_below(folder)]
     known = [(path, annotation) for path, annotation in pairs if annotation is not None]
     if not known:
         raise UserError(f"{folder}: no picture has head points beside it; data/README.md shows the layouts")

@@ -6,12 +6,11 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from toolkit.crowd.results import Crowd, local_maxima
 from toolkit.crowd.tiles import tiles_of
-from toolkit.data.pipeline import build_pipeline
+from toolkit.data.predictor import Predictor
 from toolkit.data.read_ahead import Source, read_ahead
 from toolkit.errors import UserError
 
@@ -19,23 +18,8 @@ WHOLE_PIXELS = 2048 * 1536  # larger pictures are cut into tiles
 TILE = 768
 
 
-class Counter:
-    """A `CrowdCounter` with weights and its config's test pipeline. Made by `toolkit.load_model`.
-
-    Attributes:
-        network: the nn.Module.
-        config: the whole config.
-        classes: not used by counters.
-    """
-
-    def __init__(self, network: nn.Module, config: Config, classes: tuple[str, ...] = ()):
-        self.network, self.config, self.classes = network, config, classes
-        self._prepare = build_pipeline(config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.network.parameters()).device
+class Counter(Predictor):
+    """A `CrowdCounter` with weights and its config's test pipeline. Made by `toolkit.load_model`."""
 
     @overload
     def predict(self, source: Source) -> Crowd: ...
@@ -94,9 +78,7 @@ class Counter:
 
     def _density(self, image: np.ndarray) -> np.ndarray:
         """(h, w) float32 people per cell of a picture (H, W, 3) uint8 BGR."""
-        shape = image.shape[:2]
-        results: dict[str, Any] = {"img": image, "img_path": "", "img_shape": shape, "ori_shape": shape}
-        pixels = self._prepare(results)["inputs"]
+        pixels = self._prepare(image)["inputs"]
         with torch.inference_mode():
             if pixels.shape[1] * pixels.shape[2] <= WHOLE_PIXELS:
                 return self._of_piece(pixels)[0, 0].cpu().numpy()

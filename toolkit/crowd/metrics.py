@@ -1,17 +1,14 @@
 """How far counts are from the truth, and a picture of it."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, METRICS
+from mmengine.registry import METRICS
 
-from toolkit.files import write_whole
+from toolkit.plots import png_figure
 
 
 def region_counts(points: np.ndarray, size: tuple[int, int], cells: int) -> np.ndarray:
@@ -81,6 +78,10 @@ class CountingErrors(BaseMetric):
         errors = counting_errors(*zip(*self.pairs, strict=True))
         return errors | {f"GAME{level}": float(game) for level, game in zip(self.levels, games, strict=True)}
 
+    def draw_plots(self, folder: Path) -> None:
+        """Write `calibration.png`."""
+        draw_calibration(self.pairs, folder / "calibration.png")
+
 
 @METRICS.register_module()
 class BoxCountingErrors(CountingErrors):
@@ -115,42 +116,18 @@ class BoxCountingErrors(CountingErrors):
 
 def draw_calibration(pairs: Sequence[tuple[float, float]], path: Path) -> None:
     """Draw true against predicted counts as PNG to `path`, with the line on which both are equal."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     true, predicted = np.asarray(pairs, float).reshape(-1, 2).T
     errors = counting_errors(true, predicted)
-    figure, axes = plt.subplots(figsize=(5.5, 5), layout="constrained")
-    top = 1.05 * max(true.max(), predicted.max(), 1)
-    axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="equal")
-    axes.scatter(true, predicted, s=14, alpha=0.7, label=f"{len(pairs)} pictures")
-    if np.ptp(true) > 0 and len(pairs) > 2:
-        slope, start = np.polyfit(true, predicted, 1)
-        axes.plot([0, top], [start, start + slope * top], "--", linewidth=1, label=f"{slope:.2f} x true {start:+.1f}")
-    axes.set(xlim=(0, top), ylim=(min(0, predicted.min()), top), xlabel="true count", ylabel="predicted count")
-    axes.set_title(f"MAE {errors['MAE']:.2f}, bias {np.mean(predicted - true):+.2f}")
-    axes.legend()
-    with io.BytesIO() as picture:
-        figure.savefig(picture, format="png", dpi=110)
-        write_whole(picture.getvalue(), path)
-    plt.close(figure)
-
-
-@HOOKS.register_module()
-class CalibrationHook(Hook):
-    """Write `calibration.png` into the work directory after each validation and test."""
-
-    priority = "LOW"
-
-    def after_val_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        self._draw(runner, runner.val_evaluator)
-
-    def after_test_epoch(self, runner: Any, metrics: dict | None = None) -> None:
-        self._draw(runner, runner.test_evaluator)
-
-    def _draw(self, runner: Any, evaluator: Any) -> None:
-        for metric in evaluator.metrics if is_main_process() else ():
-            if getattr(metric, "pairs", None):
-                draw_calibration(metric.pairs, Path(runner.work_dir) / "calibration.png")
+    with png_figure(path, 5.5, 5) as figure:
+        axes = figure.add_subplot()
+        top = 1.05 * max(true.max(), predicted.max(), 1)
+        axes.plot([0, top], [0, top], color="0.6", linewidth=1, label="equal")
+        axes.scatter(true, predicted, s=14, alpha=0.7, label=f"{len(pairs)} pictures")
+        if np.ptp(true) > 0 and len(pairs) > 2:
+            slope, start = np.polyfit(true, predicted, 1)
+            axes.plot(
+                [0, top], [start, start + slope * top], "--", linewidth=1, label=f"{slope:.2f} x true {start:+.1f}"
+            )
+        axes.set(xlim=(0, top), ylim=(min(0, predicted.min()), top), xlabel="true count", ylabel="predicted count")
+        axes.set_title(f"MAE {errors['MAE']:.2f}, bias {np.mean(predicted - true):+.2f}")
+        axes.legend()

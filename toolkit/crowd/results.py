@@ -1,9 +1,5 @@
 """How many people one picture shows, and where."""
 
-import json
-import shutil
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from toolkit.errors import UserError
+from toolkit.data.image_entries import ImageEntries
 from toolkit.visualization import draw_text
 
 DOT = (255, 255, 255)
@@ -41,12 +37,9 @@ class Crowd:
 
     def draw(self, image: np.ndarray | None = None) -> np.ndarray:
         """The picture under its density or boxes, with points and the count, (height, width, 3) uint8 BGR."""
-        from toolkit.data.images import read_image
+        from toolkit.data.images import picture_for
 
-        image = self.image if image is None else image
-        if image is None and self.path is None:
-            raise UserError("draw: give the picture, which was passed as an array and not kept")
-        drawn = (read_image(self.path) if image is None else image).copy()
+        drawn = picture_for(image, self.image, self.path).copy()
         if self.density is not None:
             drawn = overlay(drawn, self.density)
         thickness = max(1, round(min(self.size) / 500))
@@ -77,41 +70,22 @@ def local_maxima(density: np.ndarray, count: int) -> np.ndarray:
     return np.stack((columns[order], rows[order]), 1)
 
 
-class CountWriter:
-    """Writes counts and points as JSON while they come, in the form that `CrowdPoints` reads; whole or not at all.
+class CountWriter(ImageEntries):
+    """Writes counts and points as JSON while they come, in the form that `CrowdPoints` reads.
+
+    Attributes:
+        total: people in all pictures.
 
     Args:
         path: the file to make, once `close` is called.
     """
 
     def __init__(self, path: Path):
-        self.path = path
-        self.images, self.total = 0, 0.0
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115 (closed in close)
+        super().__init__(path)
+        self.total = 0.0
 
     def add(self, found: Crowd, **image: Any) -> None:
         """Add one picture; `image` holds what its entry has besides size, count and points."""
         entry = {**image, "width": found.size[1], "height": found.size[0], "count": round(found.count, 3)}
-        entry["points"] = np.round(found.points.astype(np.float64), 1).tolist()
-        self._file.write(("" if self.images == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
-        self.images += 1
+        self.write(entry | {"points": np.round(found.points.astype(np.float64), 1).tolist()})
         self.total += found.count
-
-    def close(self) -> None:
-        """Finish the file under its name. Raises `OSError`."""
-        part = self.path.with_name(self.path.name + ".part")
-        try:
-            self._file.seek(0)
-            with part.open("w", encoding="utf-8") as file:
-                file.write('{"images": [\n')
-                shutil.copyfileobj(self._file, file)
-                file.write("\n]}\n")
-            part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
-            self.discard()
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        with suppress(OSError):
-            self._file.close()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from toolkit.data.images import EXTENSIONS
+from toolkit.data.images import pictures_below
 from toolkit.errors import UserError
 
 
@@ -19,7 +19,7 @@ def find_classes(folder: Path) -> dict[str, list[Path]]:
             f"{folder}: no such folder; give one with a folder of pictures for each class, see data/README.md"
         )
     found = {
-        path.name: sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        path.name: pictures_below(path)
         for path in sorted(folder.iterdir())
         if path.is_dir() and not path.name.startswith(".")
     }

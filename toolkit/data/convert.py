@@ -18,6 +18,7 @@ from tqdm import tqdm
 from toolkit.data.formats import DUPLICATE, READERS, Annotation, Picture, Source
 from toolkit.data.images import image_size, read_image
 from toolkit.errors import UserError
+from toolkit.files import write_whole
 
 MISSING = "missing picture"
 DAMAGED = "picture that cannot be read"
@@ -90,7 +91,7 @@ def convert(
     _report(read.problems, out, source, fix)
     if not content["images"]:
         raise UserError(f"nothing is left of {source}: no picture could be used")
-    _write(content, out)
+    write_whole(json.dumps(content).encode(), out)
     return Converted(content, read.problems)
 
 
@@ -280,26 +281,10 @@ def _report(problems: dict[str, list[str]], out: Path, source: Path, fix: bool) 
         if len(places) > _LISTED:
             tqdm.write(f"    ... and {len(places) - _LISTED} more in {path}")
     lines = [f"{kind}\t{place}" for kind, places in problems.items() for place in places]
-    _write_text("\n".join(lines) + "\n", path)
+    write_whole(("\n".join(lines) + "\n").encode(), path)
     if not fix:
         count = sum(map(len, problems.values()))
         raise UserError(
             f"{source} has {count} problem{'s' * (count > 1)}, all listed in {path}; nothing was written. "
             "Mend them, or clip and drop what is wrong with --fix"
         )
-
-
-def _write(content: dict, out: Path) -> None:
-    _write_text(json.dumps(content), out)
-
-
-def _write_text(text: str, path: Path) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}") from None

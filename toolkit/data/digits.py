@@ -5,12 +5,12 @@ are turned, scaled, coloured and put on a quarter of another digit in each corne
 other handwriting: the last third of the set.
 """
 
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from toolkit.data.made_folder import made_folder
 from toolkit.errors import UserError
 
 COUNTS = (2048, 1024)  # to train on, to validate on
@@ -78,24 +78,11 @@ def write_digits(out: Path, counts: tuple[int, int], size: int, seed: int, force
     Raises:
         UserError: `out` exists and is not to be replaced, is something else than such a set, or cannot be written.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        if not all((out / split / name).is_dir() for split in ("train", "val") for name in CLASSES):
-            raise UserError(f"{out}: holds something other than a set of digits; name a new folder")
-        if not force:
-            raise UserError(f"{out}: exists already; name another folder or replace it with --force")
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    marks = [f"{split}/{name}" for split in ("train", "val") for name in CLASSES]
+    with made_folder(out, "a set of digits", marks, force) as partial:
         for split, (pictures, labels) in zip(("train", "val"), make_digits(size, counts, seed), strict=True):
             for name in CLASSES:
                 (partial / split / name).mkdir(parents=True)
             for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
                 _, data = cv2.imencode(".png", as_image(picture))
                 (partial / split / CLASSES[label] / f"{number:05d}.png").write_bytes(data.tobytes())
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 import yaml
 
-from toolkit.data.images import EXTENSIONS
+from toolkit.data.images import EXTENSIONS, pictures_below
 from toolkit.errors import UserError
 
 UNREADABLE = "annotation that cannot be read"
@@ -174,7 +174,7 @@ def read_yolo(root: Path, images: Path | None, classes: list[str] | None = None)
     labels = _labels_beside(folder, root)
     named = _yolo_categories(root, labels) or (_numbered(dict(enumerate(classes))) if classes else None)
     source = Source(folder, categories=named)
-    by_stem = {picture.relative_to(folder).with_suffix(""): picture for picture in _pictures_in(folder)}
+    by_stem = {picture.relative_to(folder).with_suffix(""): picture for picture in pictures_below(folder)}
     files = {file.relative_to(labels).with_suffix(""): file for file in sorted(labels.rglob("*.txt"))}
     files.pop(Path("classes"), None)
     if not files:
@@ -421,10 +421,6 @@ class _PictureNames:
 def _first_folder(root: Path, *names: str) -> Path:
     """The first folder of these names in `root`, else `root` itself."""
     return next((root / name for name in names if (root / name).is_dir()), root)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -31,6 +31,11 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """The picture files in a folder and its folders, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+
+
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read the picture at `path`.
 
@@ -41,6 +46,18 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         UserError: the file is missing, is no picture, is cut off, or has pixels without a defined range.
     """
     return decode_image(_read_bytes(path), path)
+
+
+def picture_for(given: np.ndarray | None, kept: np.ndarray | None, path: str | None) -> np.ndarray:
+    """What a result is drawn on: the picture given, else the one that was kept, else the file, read again.
+
+    Raises:
+        UserError: there is none of them, or the file cannot be read.
+    """
+    image = kept if given is None else given
+    if image is None and path is None:
+        raise UserError("draw: give the picture, which was passed as an array and not kept")
+    return read_image(path) if image is None else image
 
 
 def decode_image(data: bytes, name: str | os.PathLike) -> np.ndarray:

@@ -10,7 +10,6 @@ from toolkit.data.images import EXTENSIONS
 from toolkit.errors import UserError
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-DRAWN_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # those that OpenCV writes
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Job:
         """The name of the drawn result: as the input's, with .mp4 for videos and .png where OpenCV cannot write."""
         if self.is_video:
             return str(Path(self.name).with_suffix(".mp4")) if self.source.suffix != ".mp4" else self.name
-        return self.name if self.source.suffix.lower() in DRAWN_EXTENSIONS else self.name + ".png"
+        return self.name if self.source.suffix.lower() in EXTENSIONS else self.name + ".png"
 
 
 def _is_input(path: Path) -> bool:

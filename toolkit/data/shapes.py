@@ -13,7 +13,6 @@ depend on how many others there are.
 """
 
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from toolkit.errors import UserError
+from toolkit.data.made_folder import made_folder
 
 CLASSES = ("circle", "triangle", "square", "star", "ring")
 LARGEST = 0.8  # diameter of the largest shape as a part of the picture's side
@@ -95,33 +94,10 @@ def make_set(out: Path, train: int, val: int, size: int, seed: int, force: bool 
     Raises:
         UserError: `out` exists and is not to be replaced, or cannot be written.
     """
-    _check_free(out, force)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with made_folder(out, "a set of shapes", ("train.json", "masks"), force) as partial:
         for split, count in (("train", train), ("val", val)):
             _write_split(partial, split, count, size, seed)
         (partial / "README.md").write_text(_readme(train, val, size, seed), encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_free(out: Path, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(f"{out} is a file; name a folder to make")
-    if not any(out.iterdir()):
-        return
-    if not (out / "train.json").is_file() or not (out / "masks").is_dir():
-        raise UserError(f"{out} holds something other than a set of shapes; name a new folder")
-    if not force:
-        raise UserError(f"{out} exists already; name another folder or replace it with --force")
 
 
 def _write_split(root: Path, split: str, count: int, size: int, seed: int) -> None:

@@ -5,34 +5,15 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from torch import nn
 
-from toolkit.data.pipeline import build_pipeline
+from toolkit.data.predictor import Predictor, places_by
 from toolkit.data.read_ahead import Source, read_ahead
 from toolkit.detection.results import Detections
 from toolkit.errors import UserError
 
 
-class Detector:
-    """Any mmdet detector with weights, its config's test pipeline, and its class list. Made by `toolkit.load_model`.
-
-    Attributes:
-        network: the nn.Module.
-        config: the whole config.
-        classes: class names in the order of the labels.
-    """
-
-    def __init__(self, network: nn.Module, config: Config, classes: tuple[str, ...]):
-        self.network = network
-        self.config = config
-        self.classes = classes
-        self._prepare = build_pipeline(config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.network.parameters()).device
+class Detector(Predictor):
+    """Any mmdet detector with weights, its config's test pipeline, and its class list. Made by `toolkit.load_model`."""
 
     @overload
     def predict(self, source: Source, batch_size: int = ..., score_thr: float = ...) -> Detections: ...
@@ -84,17 +65,10 @@ class Detector:
                 yield found.filter(score_thr) if score_thr > 0 else found
 
     def _detect(self, images: list[np.ndarray]) -> list[Detections]:
-        """Detections in pictures (H, W, 3) uint8 BGR of any sizes.
-
-        Only pictures that the pipeline brings to the same size share a batch: padded to a common size, the padding
-        would leak into the features, and a result would depend on a picture's neighbours.
-        """
-        prepared = [self._prepare(_as_results(index, image)) for index, image in enumerate(images)]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(prepared):
-            groups.setdefault(tuple(item["inputs"].shape), []).append(index)
+        """Detections in pictures (H, W, 3) uint8 BGR of any sizes."""
+        prepared = [self._prepare(image, index) for index, image in enumerate(images)]
         found: dict[int, Detections] = {}
-        for members in groups.values():
+        for members in places_by(item["inputs"].shape for item in prepared).values():
             batch = {
                 "inputs": [prepared[index]["inputs"] for index in members],
                 "data_samples": [prepared[index]["data_samples"] for index in members],
@@ -116,9 +90,3 @@ class Detector:
         limit = np.array([size[1], size[0], size[1], size[0]], np.float32)
         found = Detections(boxes.clip(0, limit), scores, labels, self.classes, size, masks)
         return found[np.argsort(-scores, kind="stable")]
-
-
-def _as_results(index: int, image: np.ndarray) -> dict[str, Any]:
-    """What a pipeline finds after its loading steps."""
-    shape = image.shape[:2]
-    return {"img": image, "img_path": "", "img_id": index, "img_shape": shape, "ori_shape": shape}

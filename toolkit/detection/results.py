@@ -94,13 +94,10 @@ class Detections:
         Raises:
             UserError: there is no picture to draw on, or it has another size.
         """
-        from toolkit.data.images import read_image
+        from toolkit.data.images import picture_for
         from toolkit.visualization import draw_boxes
 
-        image = self.image if image is None else image
-        if image is None and self.path is None:
-            raise UserError("draw: give the picture, which was passed as an array and not kept")
-        image = read_image(self.path) if image is None else image
+        image = picture_for(image, self.image, self.path)
         if image.shape[:2] != tuple(self.size):
             raise UserError(f"draw: the picture is {image.shape[:2]}, the detections are of one of {self.size}")
         texts = [f"{name} {score:.0%}" for name, score in zip(self.names, self.scores, strict=True)]

@@ -7,6 +7,7 @@ from toolkit.registry import lazy
 lazy(RUNNERS, "toolkit.engine.runner", "ToolkitRunner")
 lazy(HOOKS, "toolkit.engine.hooks", "ReproducibleHook", "RemoveHook", "StopHook", "ProgressHook", "CurvesHook")
 lazy(HOOKS, "toolkit.engine.checkpointing", "SafeCheckpointHook")
+lazy(HOOKS, "toolkit.engine.metric_plots", "MetricPlotsHook")
 lazy(OPTIM_WRAPPERS, "toolkit.engine.amp", "BFloat16OptimWrapper")
 lazy(OPTIM_WRAPPER_CONSTRUCTORS, "toolkit.engine.optimizers", "OptimizersByPart")
 lazy(OPTIMIZERS, "toolkit.engine.lookahead", "Lookahead")

@@ -1,6 +1,5 @@
 """Hooks that every training run gets: reproducible randomness, clean stops, progress, and a picture of the curves."""
 
-import io
 import json
 import shutil
 import signal
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from toolkit.engine.optimizers import first_rate
 from toolkit.engine.sampling import seed_everything
-from toolkit.files import write_whole
+from toolkit.plots import png_figure
 
 
 @HOOKS.register_module()
@@ -235,19 +234,12 @@ def draw_curves(work_dir: Path) -> Path | None:
     metrics = [row for row in rows if "loss" not in row]
     if not losses and not metrics:
         return None
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
-    _plot(axes[0], losses, [key for key in _keys(losses) if "loss" in key], "iteration", "loss")
-    _plot(axes[1], metrics, [key for key in _keys(metrics) if "time" not in key], "epoch or iteration", "metric")
-    with io.BytesIO() as picture:
-        figure.savefig(picture, format="png", dpi=110)
-        write_whole(picture.getvalue(), work_dir / "curves.png")
-    plt.close(figure)
-    return work_dir / "curves.png"
+    path = work_dir / "curves.png"
+    with png_figure(path, 13, 4) as figure:
+        axes = figure.subplots(1, 2)
+        _plot(axes[0], losses, [key for key in _keys(losses) if "loss" in key], "iteration", "loss")
+        _plot(axes[1], metrics, [key for key in _keys(metrics) if "time" not in key], "epoch or iteration", "metric")
+    return path
 
 
 def _keys(rows: list[dict]) -> list[str]:

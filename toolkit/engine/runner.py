@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DATA_SAMPLERS, DATASETS, RUNNERS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from toolkit.checkpoint import check_fit, load_checkpoint, load_into
 from toolkit.engine.optimizers import first_rate
 from toolkit.engine.sampling import ReproducibleDataset, ResumableBatchSampler, ResumableSampler, init_worker
+from toolkit.engine.schedules import describe_length, same_schedules
 from toolkit.errors import UserError
 
 # Warnings of the libraries that say nothing to a user: they stay in the log file.
@@ -200,7 +201,26 @@ class ToolkitRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model.load_state_dict(checkpoint["state_dict"], strict=False)
         self._has_loaded = True
+        if isinstance(self._train_loop, BaseLoop) and self.param_schedulers and checkpoint.get("param_schedulers"):
+            self._compare_schedules(filename, checkpoint)
         return checkpoint
+
+    def _compare_schedules(self, filename: str, checkpoint: dict) -> None:
+        """Warn where the config's length or schedules are not those of the run that is resumed."""
+        if isinstance(self.param_schedulers, dict):
+            own = {name: [one.state_dict() for one in part] for name, part in self.param_schedulers.items()}
+        else:
+            own = [one.state_dict() for one in self.param_schedulers]
+        same = same_schedules(own, checkpoint["param_schedulers"])
+        length = dict(max_epochs=self.max_epochs, max_iters=self.max_iters)
+        now = describe_length(self.train_loop, length)
+        was = describe_length(self.train_loop, length | checkpoint["message_hub"]["runtime_info"])
+        if not same or now != was:
+            self.logger.warning(
+                f"{filename} is of a run of {was}, the config's is of {now}: the learning rate keeps to the schedule "
+                f"of the checkpoint, which is {'also' if same else 'not'} the config's; "
+                "--load-from begins a new run with its weights"
+            )
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         try:

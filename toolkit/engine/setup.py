@@ -12,7 +12,13 @@ from mmengine.config import Config
 from toolkit.config import config_errors, load_scope
 from toolkit.errors import UserError
 
-OWN_HOOKS = dict(reproducible="ReproducibleHook", progress="ProgressHook", curves="CurvesHook", stop="StopHook")
+OWN_HOOKS = dict(
+    reproducible="ReproducibleHook",
+    progress="ProgressHook",
+    curves="CurvesHook",
+    plots="MetricPlotsHook",
+    stop="StopHook",
+)
 
 
 def choose_device(name: str | None) -> None:

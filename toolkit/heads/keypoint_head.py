@@ -42,18 +42,18 @@ def keypoints_of(boxes: Tensor, kind: str) -> Tensor:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
-def corner_radius(boxes: Tensor, min_iou: float = MIN_IOU) -> Tensor:
-    """How far the corners of boxes may move so that the box keeps `min_iou` with its old self: (N, 4) -> (N,).
+def corner_radius(boxes: Tensor) -> Tensor:
+    """How far the corners of boxes may move so that the box keeps `MIN_IOU` with its old self: (N, 4) -> (N,).
 
     The least of three cases: one corner in and one out, both in, both out. CornerNet (ECCV 2018, arXiv 1808.01244)
     has the idea; its code divides the last two wrongly, this does not.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     around, area = width + height, width * height
-    shifted = (around - (around**2 - 4 * area * (1 - min_iou) / (1 + min_iou)).sqrt()) / 2
-    inside = (2 * around - (4 * around**2 - 16 * area * (1 - min_iou)).sqrt()) / 8
-    outside = ((4 * min_iou**2 * around**2 + 16 * min_iou * (1 - min_iou) * area).sqrt() - 2 * min_iou * around) / (
-        8 * min_iou
+    shifted = (around - (around**2 - 4 * area * (1 - MIN_IOU) / (1 + MIN_IOU)).sqrt()) / 2
+    inside = (2 * around - (4 * around**2 - 16 * area * (1 - MIN_IOU)).sqrt()) / 8
+    outside = ((4 * MIN_IOU**2 * around**2 + 16 * MIN_IOU * (1 - MIN_IOU) * area).sqrt() - 2 * MIN_IOU * around) / (
+        8 * MIN_IOU
     )
     return torch.stack([shifted, inside, outside]).amin(0)
 

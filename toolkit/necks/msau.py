@@ -69,7 +69,6 @@ class MSAU(BaseModule):
         in_channels: of each map.
         scale_factors: size of each result over its map's: areas that were sampled densely hold more than an even grid
             of the map's own size can take. 1 for all by default.
-        dilations: distances at which samples are related.
         unmodulated: so many of the first maps have no resampling on their way and pass as they are.
         init_cfg: as in mmengine.
 
@@ -81,7 +80,6 @@ class MSAU(BaseModule):
         self,
         in_channels: Sequence[int],
         scale_factors: Sequence[int] | None = None,
-        dilations: Sequence[int] = (1, 2, 4),
         unmodulated: int = 0,
         init_cfg: dict | None = None,
     ):
@@ -90,7 +88,7 @@ class MSAU(BaseModule):
         if len(self.scale_factors) != len(in_channels):
             raise ValueError(f"MSAU: {len(self.scale_factors)} scale_factors for {len(in_channels)} in_channels")
         self.relations = nn.ModuleList(
-            nn.Identity() if number < unmodulated else DensityRelation(channels, dilations)
+            nn.Identity() if number < unmodulated else DensityRelation(channels)
             for number, channels in enumerate(in_channels)
         )
 

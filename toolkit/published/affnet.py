@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require, stages_and_logits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,11 +28,6 @@ def recognises(keys: set[str]) -> bool:
 def rename(key: str) -> str:
     """The published key in our names."""
     return key.replace(".block.", ".").removeprefix("block.")
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of AFF's repository."""
-    return case["source_repo"].rstrip("/").endswith("microsoft/TokenMixers")
 
 
 def build(case: Mapping) -> Built:
@@ -78,8 +73,7 @@ def build_block(facts: Mapping) -> Built:
 
     if facts["transformer_dim"] != facts["in_channels"]:
         raise NotImplementedCase(f"transformer_dim {facts['transformer_dim']} with in_channels {facts['in_channels']}")
-    if facts.get("bn_eps", 1e-5) != 1e-5:
-        raise NotImplementedCase(f"bn_eps {facts['bn_eps']}")
+    require(facts, dict(bn_eps=1e-5))
     model = AFFBlock(
         facts["in_channels"],
         hidden_channels(facts["ffn_dim"], 1),
@@ -117,13 +111,12 @@ def build_network(facts: Mapping) -> Built:
     model = AFFNet(sizes_of(facts), act_of(facts), norm_of(facts), facts.get("num_classes", 1000))
 
     def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        (picture,) = inputs.values()
-        x, outputs = model.layer_1(model.conv_1(picture)), {}
-        for i, layer in enumerate(model.layers()):
-            x = outputs[f"layer_{i + FIRST_MAP}"] = outputs[f"stage{i + 1}"] = layer(x)
-        return outputs | {"logits": model.classify(x)}
+        found = stages_and_logits(model, inputs)
+        return found | {f"layer_{i + FIRST_MAP}": found[f"stage{i + 1}"] for i in range(model.built)}
 
     return Built(model, forward)
 
 
-FAMILY = Family("AFF", recognises, rename, covers, build, ("AFFBlock", "AFFFilter", "AFFNet"))
+FAMILY = Family(
+    "AFF", recognises, rename, of_repository("microsoft/TokenMixers"), build, ("AFFBlock", "AFFFilter", "AFFNet")
+)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,8 +83,7 @@ def build_eca(facts: Mapping, _: set[str]) -> Built:
         return of(ECA(facts["channel"], facts["k_size"]))
     from toolkit.backbones.eca_resnet import ECAResNet
 
-    if facts.get("bn_eps", 1e-5) != 1e-5:
-        raise NotImplementedCase(f"bn_eps {facts['bn_eps']}")
+    require(facts, dict(bn_eps=1e-5))
     return of_classifier(ECAResNet(facts["depth"], kernel_sizes=facts["k_size"]), facts["num_classes"])
 
 

@@ -7,7 +7,7 @@ twice.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,11 +42,6 @@ def rename(key: str) -> str | None:
     return key.replace(f"{GEOMETRY}embedding_transform.0.conv.", "geometry.conv.")
 
 
-def covers(case: Mapping) -> bool:
-    """Whether the case is of RelationNet++'s repository."""
-    return case["source_repo"] == "microsoft/RelationNet2"
-
-
 def build(case: Mapping) -> Built:
     """Our head or a part of it for a case."""
     from toolkit.ops import load_mmdet
@@ -62,9 +57,7 @@ def build(case: Mapping) -> Built:
 
 def _variable(facts: Mapping) -> dict:
     """`facts` without the options of FIXED."""
-    for key, value in FIXED.items():
-        if facts.get(key, value) != value:
-            raise NotImplementedCase(f"{key} other than {value}")
+    require(facts, FIXED)
     return {key: value for key, value in facts.items() if key not in FIXED}
 
 
@@ -217,4 +210,4 @@ def build_targets(facts: Mapping) -> Built:
 
 
 VERIFIES = ("BVRHead", "KeypointHead", "ATSSHeadDCN")
-FAMILY = Family("BVR", recognises, rename, covers, build, VERIFIES)
+FAMILY = Family("BVR", recognises, rename, of_repository("microsoft/RelationNet2"), build, VERIFIES)

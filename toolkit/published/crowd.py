@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,11 +61,6 @@ def adapt(source: "Mapping[str, Tensor]", model: "nn.Module") -> "dict[str, Tens
             key = re.sub(r"^conv1\.", "project.conv.", re.sub(r"^bn1\.", "project.bn.", key))
         adapted[prefix + key] = value
     return adapted
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of the repository of M-SFANet."""
-    return case["source_repo"].endswith("Pongpisit-Thanasutives/Variations-of-SFANet-for-Crowd-Counting")
 
 
 def build(case: Mapping) -> Built:
@@ -179,4 +174,12 @@ def build_loss(facts: Mapping) -> Built:
 
 VERIFIES = ("MSFANet", "MSFANetQNRF", "MSegNet", "MSegNetQNRF", "VGG16BN", "VGG19", "ASPP", "ContextAwareModule",
             "BayesianLoss")  # fmt: skip
-FAMILY = Family("M-SFANet and M-SegNet", recognises, rename, covers, build, VERIFIES, adapt)
+FAMILY = Family(
+    "M-SFANet and M-SegNet",
+    recognises,
+    rename,
+    of_repository("Pongpisit-Thanasutives/Variations-of-SFANet-for-Crowd-Counting"),
+    build,
+    VERIFIES,
+    adapt,
+)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,19 +56,12 @@ def rename(key: str) -> str:
     return key
 
 
-def covers(case: Mapping) -> bool:
-    """Whether the case is of CvT's repository."""
-    return case["source_repo"] == "leoxiaobin/CvT"
-
-
 def build(case: Mapping) -> Built:
     """Our classifier with its maps for a case."""
     from toolkit.backbones.cvt import CvT
 
     facts = case["constructor"]
-    for name, value in OFFERED.items():
-        if facts.get(name, value) != value:
-            raise NotImplementedCase(f"{name} {facts[name]}")
+    require(facts, OFFERED)
     for name, text in (("activation", "QuickGELU"), ("norm", "LayerNorm eps 1e-5")):
         if not facts.get(name, text).startswith(text):
             raise NotImplementedCase(f"{name} {facts[name]!r}")
@@ -82,4 +75,4 @@ def build(case: Mapping) -> Built:
     return Built(model, forward)
 
 
-FAMILY = Family("CvT", recognises, rename, covers, build, verifies=("CvT",))
+FAMILY = Family("CvT", recognises, rename, of_repository("leoxiaobin/CvT"), build, verifies=("CvT",))

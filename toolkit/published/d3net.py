@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, of_repository, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,11 +29,6 @@ def rename(key: str) -> str:
     return f"{scope}{norm or conv}s.{number or 0}.{LEAVES.get(leaf, leaf)}"
 
 
-def covers(case: Mapping) -> bool:
-    """Whether the case is of D3Net in Sony's repository."""
-    return case["source_repo"] == "sony/ai-research-code"
-
-
 def build(case: Mapping) -> Built:
     """Our D3 block, or our D2 block at the place in a network that its published keys tell."""
     from torch import nn
@@ -42,10 +37,7 @@ def build(case: Mapping) -> Built:
 
     facts = case["constructor"]
     sizes = [facts["in_channels"], facts["growth_rate"], facts["num_layers"]]
-    fixed = dict(bn_eps=1e-5, conv_bias=True, dilations=[2**i for i in range(facts["num_layers"])])
-    for key, value in fixed.items():
-        if facts.get(key, value) != value:
-            raise NotImplementedCase(f"{key} {facts[key]}: {value} only")
+    require(facts, dict(bn_eps=1e-5, conv_bias=True, dilations=[2**i for i in range(facts["num_layers"])]))
     kernel_size = facts.get("kernel_size", 3)
     if "n_blocks" in facts:
         block = D3Block(*sizes, facts["n_blocks"], kernel_size)
@@ -81,4 +73,4 @@ def _placed(block: "nn.Module", scope: str) -> Built:
 
 
 VERIFIES = ("D2Block", "D3Block")
-FAMILY = Family("D3Net", recognises, rename, covers, build, VERIFIES)
+FAMILY = Family("D3Net", recognises, rename, of_repository("sony/ai-research-code"), build, VERIFIES)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, of_repository, require, watched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,40 +16,19 @@ def recognises(keys: set[str]) -> bool:
     return any(key.endswith("attn.ht_proj.weight") for key in keys)
 
 
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of DHVT's repository."""
-    return case["source_repo"] == "ArieSeirack/DHVT"
-
-
 def build(case: Mapping) -> Built:
     """Our classifier with the tokens after its blocks for a case."""
     from toolkit.backbones.dhvt import DHVT
 
     facts = case["constructor"]
-    for name, value in OFFERED.items():
-        if facts.get(name, value) != value:
-            raise NotImplementedCase(f"{name} {facts[name]!r}")
+    require(facts, OFFERED)
     arch = {name: facts[name] for name in ("embed_dim", "depth", "num_heads", "mlp_ratio") if name in facts}
     return Built(DHVT(arch, facts.get("patch_size", 16), num_classes=facts.get("num_classes", 1000)), forward)
 
 
 def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Logits and `blockI`, tokens with the class token first."""
-    (image,) = inputs.values()
-    found: dict[str, Tensor] = {}
-    handles = [
-        block.register_forward_hook(lambda _, __, y, i=i: found.update({f"block{i}": y}))
-        for i, block in enumerate(model.blocks, 1)
-    ]
-    found["logits"] = model(image)
-    for handle in handles:
-        handle.remove()
-    return found
+    return watched(model, inputs, [(f"block{i}", block) for i, block in enumerate(model.blocks, 1)])
 
 
-FAMILY = Family("DHVT", recognises, rename, covers, build, verifies=("DHVT",))
+FAMILY = Family("DHVT", recognises, str, of_repository("ArieSeirack/DHVT"), build, verifies=("DHVT",))

@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolkit.published.family import Built, Family, NotImplementedCase
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, stages_and_logits
 
 KNOWN = {"embed_dim", "depths", "attention_depth", "att_ratio", "att_heads", "qkv_bias", "mlp_ratio", "context_size",
          "num_classes"}  # fmt: skip
@@ -26,16 +23,6 @@ FIXED = {  # what every size has
 def recognises(keys: set[str]) -> bool:
     """Whether the keys are of EfficientMod. They are ours as well."""
     return any(re.search(r"(^|\.)mlp\.context_layer\.context_list\.0\.weight$", key) for key in keys)
-
-
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of EfficientMod's repository."""
-    return case["source_repo"].rstrip("/").endswith("ma-xu/EfficientMod")
 
 
 def expansions(told: Any, stages: int) -> list[list[int]]:
@@ -73,13 +60,7 @@ def build(case: Mapping) -> Built:
         facts.get("qkv_bias", False),
         facts.get("num_classes", 1000),
     )
-
-    def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        maps = model.maps(inputs["image"])
-        stages = {f"stage{i}": one.permute(0, 3, 1, 2) for i, one in enumerate(maps, 1)}
-        return stages | {"logits": model.head(model.norm(maps[-1]).mean((1, 2)))}
-
-    return Built(model, forward)
+    return Built(model, stages_and_logits)
 
 
-FAMILY = Family("EfficientMod", recognises, rename, covers, build, ("EfficientMod",))
+FAMILY = Family("EfficientMod", recognises, str, of_repository("ma-xu/EfficientMod"), build, ("EfficientMod",))

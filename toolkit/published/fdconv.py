@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,16 +37,6 @@ CONV = ("stride", "padding", "dilation", "groups", "bias")
 def recognises(keys: set[str]) -> bool:
     """Whether the keys are of a network with FDConv. They are ours as well."""
     return any(re.search(r"(^|\.)KSM_Global\.", key) for key in keys)
-
-
-def rename(key: str) -> str:
-    """The published key in our names."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of FDConv's repository."""
-    return case["source_repo"] == "Linwei-Chen/FDConv"
 
 
 def build(case: Mapping) -> Built:
@@ -143,4 +133,6 @@ def build_resnet(facts: Mapping) -> Built:
     return Built(model, forward)
 
 
-FAMILY = Family("FDConv", recognises, rename, covers, build, ("FDConv", "FBM", "FDConvResNet"))
+FAMILY = Family(
+    "FDConv", recognises, str, of_repository("Linwei-Chen/FDConv"), build, ("FDConv", "FBM", "FDConvResNet")
+)

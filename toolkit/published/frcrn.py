@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,9 +61,7 @@ def build(case: Mapping) -> Built:
     fixed = dict(complex=True, window="square root of periodic Hann", fft_len=facts["win_len"])
     fixed |= {f"{part}_strides": [[2, 1]] * len(kernels) for part in ("enc", "dec")}
     fixed |= {f"{part}_paddings": [[0, 1]] * len(kernels) for part in ("enc", "dec")}
-    for key, value in fixed.items():
-        if facts.get(key, value) != value:
-            raise NotImplementedCase(f"{key} {facts[key]}: {value} only")
+    require(facts, fixed)
     if any(frames != 2 for _, frames in kernels):
         raise NotImplementedCase(f"enc_kernels {kernels}: two frames only")
     network = FRCRN(

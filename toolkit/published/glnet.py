@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, watched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,16 +20,6 @@ OURS = ("depth", "embed_dim", "mlp_ratios", "head_dim", "mixing_modes", "local_d
 def recognises(keys: set[str]) -> bool:
     """Whether the keys are of a GLNet."""
     return any(key.endswith(".relation_mha.in_proj_weight") for key in keys)
-
-
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of GLMix's repository."""
-    return case["source_repo"] == "rayleizhu/GLMix"
 
 
 def layout(facts: Mapping) -> str:
@@ -68,19 +58,11 @@ def build(case: Mapping) -> Built:
 
 def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Logits, `stageI` and `stageI_blockJ`."""
-    (image,) = inputs.values()
-    found: dict[str, Tensor] = {}
-    handles = []
+    modules = []
     for i, stage in enumerate(model.stages, 1):
-        for j, block in enumerate(stage.blocks):
-            names = [f"stage{i}_block{j}"] + ([f"stage{i}"] if j == len(stage.blocks) - 1 else [])
-            handles.append(
-                block.register_forward_hook(lambda _, __, y, names=names: found.update(dict.fromkeys(names, y)))
-            )
-    found["logits"] = model(image)
-    for handle in handles:
-        handle.remove()
-    return found
+        modules += [(f"stage{i}_block{j}", block) for j, block in enumerate(stage.blocks)]
+        modules += [(f"stage{i}", stage.blocks[-1])]
+    return watched(model, inputs, modules)
 
 
-FAMILY = Family("GLNet", recognises, rename, covers, build, verifies=("GLNet",))
+FAMILY = Family("GLNet", recognises, str, of_repository("rayleizhu/GLMix"), build, verifies=("GLNet",))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, stages_and_logits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,22 +18,12 @@ def recognises(keys: set[str]) -> bool:
     return any(re.search(r"(^|\.)pws\.\d+\.weight$", key) for key in keys)
 
 
-def rename(key: str) -> str:
-    """The published key in our names."""
-    return key
-
-
 def adapt(state_dict: "Mapping[str, Tensor]", model: "nn.Module") -> "dict[str, Tensor]":
     """The checkpoint with its maps of the spectrum at the sizes of the model's."""
     from toolkit.modules.conv.gnconv import resized
 
     sizes = {key: value.shape[1:3] for key, value in model.state_dict().items() if key.endswith(SPECTRUM)}
     return {key: resized(value, sizes[key]) if key in sizes else value for key, value in state_dict.items()}
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of HorNet's repository."""
-    return case["source_repo"] == "raoyongming/HorNet"
 
 
 def build(case: Mapping) -> Built:
@@ -94,13 +84,11 @@ def build_network(facts: Mapping) -> Built:
     first = 0 if "orders" in facts else 1  # the number by which a case calls the first stage
 
     def forward(model: "HorNet", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        (image,) = inputs.values()
         if is_detector:
-            return {f"out{i}": one for i, one in enumerate(model(image))}
-        maps = model.maps(image)
-        return {"logits": model.logits(maps[-1]), **{f"stage{i + first}": one for i, one in enumerate(maps)}}
+            return {f"out{i}": one for i, one in enumerate(model(*inputs.values()))}
+        return stages_and_logits(model, inputs, first)
 
     return Built(model, forward)
 
 
-FAMILY = Family("HorNet", recognises, rename, covers, build, ("gnConv", "HorNet"), adapt)
+FAMILY = Family("HorNet", recognises, str, of_repository("raoyongming/HorNet"), build, ("gnConv", "HorNet"), adapt)

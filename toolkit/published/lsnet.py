@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,11 +40,6 @@ def adapt(state_dict: "Mapping[str, Tensor]", model: "nn.Module") -> "dict[str, 
         key: resized_table(value, sizes[rename(key)]) if rename(key) in sizes else value
         for key, value in state_dict.items()
     }
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of LSNet's repository."""
-    return case["source_repo"] == "jameslahm/lsnet"
 
 
 def build(case: Mapping) -> Built:
@@ -131,4 +126,4 @@ def outputs(model: "LSNet", inputs: "dict[str, Tensor]", cut: str | None) -> "di
     return found
 
 
-FAMILY = Family("LSNet", recognises, rename, covers, build, ("LSConv", "LSNet"), adapt)
+FAMILY = Family("LSNet", recognises, rename, of_repository("jameslahm/lsnet"), build, ("LSConv", "LSNet"), adapt)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require, watched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,19 +36,12 @@ def rename(key: str) -> str:
     return key
 
 
-def covers(case: Mapping) -> bool:
-    """Whether the case is of NiNformer's repository."""
-    return case["source_repo"] == "Abdullah-88/NiNformer"
-
-
 def build(case: Mapping) -> Built:
     """Our classifier with the tokens after its blocks for a case."""
     from toolkit.backbones.ninformer import NiNformer
 
     facts = case["constructor"]
-    for name, value in OFFERED.items():
-        if facts.get(name, value) != value:
-            raise NotImplementedCase(f"{name} {facts[name]!r}")
+    require(facts, OFFERED)
     size = facts["image_size"]
     height, width = (size, size) if isinstance(size, int) else size
     tokens = (height // facts["patch_size"]) * (width // facts["patch_size"])
@@ -60,16 +53,7 @@ def build(case: Mapping) -> Built:
 
 def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Logits and `blockI`, tokens."""
-    (image,) = inputs.values()
-    found: dict[str, Tensor] = {}
-    handles = [
-        block.register_forward_hook(lambda _, __, y, i=i: found.update({f"block{i}": y}))
-        for i, block in enumerate(model.blocks, 1)
-    ]
-    found["logits"] = model(image)
-    for handle in handles:
-        handle.remove()
-    return found
+    return watched(model, inputs, [(f"block{i}", block) for i, block in enumerate(model.blocks, 1)])
 
 
-FAMILY = Family("NiNformer", recognises, rename, covers, build, verifies=("NiNformer",))
+FAMILY = Family("NiNformer", recognises, rename, of_repository("Abdullah-88/NiNformer"), build, verifies=("NiNformer",))

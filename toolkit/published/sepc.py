@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,11 +32,6 @@ def rename(key: str) -> str:
     for published, ours in RENAMED:
         key = published.sub(ours, key)
     return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of SEPC's repository."""
-    return case["source_repo"] == "jshilong/SEPC"
 
 
 def neck(facts: Mapping) -> dict:
@@ -121,4 +116,4 @@ def statistics(sepc: "nn.Module") -> dict[str, "Tensor"]:
     return {f"{key}_{name}": getattr(norm.norm, name) for key, norm in norms.items() for name in names}
 
 
-FAMILY = Family("SEPC", recognises, rename, covers, build, ("SEPC", "SEPCHead", "PConv"))
+FAMILY = Family("SEPC", recognises, rename, of_repository("jshilong/SEPC"), build, ("SEPC", "SEPCHead", "PConv"))

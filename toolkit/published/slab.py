@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, watched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,11 +23,6 @@ def recognises(keys: set[str]) -> bool:
 def rename(key: str) -> str | None:
     """The published key, which is ours; None for tables that our modules compute."""
     return None if COMPUTED.search(key) else key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of SLAB's repository."""
-    return case["source_repo"].rstrip("/").endswith("xinghaochen/SLAB")
 
 
 def build(case: Mapping) -> Built:
@@ -131,21 +126,11 @@ def build_swin(case: Mapping) -> Built:
     }
 
     def from_picture(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        outputs: dict[str, Tensor] = {}
-        watched = [(model.patch_embed, "patch_embed")]
+        modules = [("patch_embed", model.patch_embed)]
         for i, stage in enumerate(model.layers, 1):
-            watched += [(block, f"stage{i}_block{j}") for j, block in enumerate(stage.blocks)]
-            watched += [(stage.blocks[-1], f"stage{i}")]
-        handles = [
-            module.register_forward_hook(
-                lambda _, __, y, name=name: outputs.update({name: y[0] if isinstance(y, tuple) else y})
-            )
-            for module, name in watched
-        ]
-        outputs["logits"] = model(inputs["image"])
-        for handle in handles:
-            handle.remove()
-        return outputs
+            modules += [(f"stage{i}_block{j}", block) for j, block in enumerate(stage.blocks)]
+            modules += [(f"stage{i}", stage.blocks[-1])]
+        return watched(model, inputs, modules)
 
     def from_tokens(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
         x, outputs = inputs["tokens"], {}
@@ -157,10 +142,10 @@ def build_swin(case: Mapping) -> Built:
             if stage == first and model.layers[stage].downsample is not None:
                 x = outputs["downsample"] = model.layers[stage].downsample(x, (side, side))
                 side = -(-side // 2)
-        return outputs | ({"logits": model.classify(x)} if x.shape[2] == model.head.in_features else {})
+        return outputs | ({"logits": model.logits(x)} if x.shape[2] == model.head.in_features else {})
 
     return Built(model, from_tokens if case["inputs"][0]["name"] == "tokens" else from_picture)
 
 
 VERIFIES = ("PRepBN", "SimplifiedLinearAttention", "SLABSwin")
-FAMILY = Family("SLAB", recognises, rename, covers, build, VERIFIES)
+FAMILY = Family("SLAB", recognises, rename, of_repository("xinghaochen/SLAB"), build, VERIFIES)

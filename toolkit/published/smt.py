@@ -2,12 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, stages_and_logits
 
 SIZES = ("embed_dims", "depths", "mlp_ratios", "ca_num_heads", "sa_num_heads")
 KNOWN = {*SIZES, "head_conv", "expand_ratio", "qkv_bias", "num_classes", "ca_attentions"}
@@ -24,19 +20,9 @@ def recognises(keys: set[str]) -> bool:
     return any(re.search(r"(^|\.)block\d\.\d+\.attn\.local_conv_1\.weight$", key) for key in keys)
 
 
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of SMT's repository."""
-    return case["source_repo"].rstrip("/").endswith("AFeng-x/SMT")
-
-
 def build(case: Mapping) -> Built:
     """The network with its maps as stages counted from 1 and its logits."""
-    from toolkit.backbones.smt import SMT, channels_first
+    from toolkit.backbones.smt import SMT
 
     facts = case["constructor"]
     for name, value in facts.items():
@@ -51,13 +37,7 @@ def build(case: Mapping) -> Built:
         facts.get("qkv_bias", True),
         facts.get("num_classes", 1000),
     )
-
-    def forward(model: "nn.Module", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        maps = model.maps(inputs["image"])
-        stages = {f"stage{i}": channels_first(one) for i, one in enumerate(maps, 1)}
-        return stages | {"logits": model.head(maps[-1].mean((1, 2)))}
-
-    return Built(model, forward)
+    return Built(model, stages_and_logits)
 
 
-FAMILY = Family("SMT", recognises, rename, covers, build, ("SMT",))
+FAMILY = Family("SMT", recognises, str, of_repository("AFeng-x/SMT"), build, ("SMT",))

@@ -1,14 +1,8 @@
 """SpaRTAN as published: our modules carry the published names."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from toolkit.backbones.spartan import SpaRTAN
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, stages_and_logits
 
 FIXED = {  # what we offer of facts told in words: the start of the text
     "stem": "3x3 s2 p1 Conv-BN-GELU",
@@ -21,16 +15,6 @@ FIXED = {  # what we offer of facts told in words: the start of the text
 def recognises(keys: set[str]) -> bool:
     """Whether the keys are of a SpaRTAN."""
     return any(key.endswith("smixer.h_conv.conv.weight") for key in keys)
-
-
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of SpaRTAN's repository."""
-    return case["source_repo"] == "henry-pay/SpaRTAN"
 
 
 def build(case: Mapping) -> Built:
@@ -46,13 +30,7 @@ def build(case: Mapping) -> Built:
         raise NotImplementedCase(f"num_layer {facts.get('num_layer')} with dims {dims}")
     arch = dict(dims=dims, depths=facts["layer_depths"], expand_ratios=facts["expand_ratios"])
     model = SpaRTAN(arch, out_indices=range(len(dims)), num_classes=facts.get("num_classes", 1000))
-
-    def forward(model: "SpaRTAN", inputs: "dict[str, Tensor]") -> "dict[str, Tensor]":
-        (image,) = inputs.values()
-        maps = model.maps(image)
-        return {"logits": model.logits(maps[-1]), **{f"stage{i}": one for i, one in enumerate(maps, 1)}}
-
-    return Built(model, forward)
+    return Built(model, stages_and_logits)
 
 
-FAMILY = Family("SpaRTAN", recognises, rename, covers, build, verifies=("SpaRTAN",))
+FAMILY = Family("SpaRTAN", recognises, str, of_repository("henry-pay/SpaRTAN"), build, verifies=("SpaRTAN",))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     import torch
@@ -60,11 +60,6 @@ def rename(key: str) -> str | None:
     if stream:
         return f"flow.{key}" if stream[2] else f"raw.{key}"
     return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of STATE."""
-    return case["source_repo"].rstrip("/").endswith("wyzjack/MRMGA4VAD")
 
 
 def build(case: Mapping) -> Built:
@@ -258,4 +253,4 @@ def _scaled(name: str, value: np.ndarray, rule: str) -> np.ndarray:
     return float(found[1] or 0) + float(found[2]) * value.astype(np.float64)
 
 
-FAMILY = Family("STATE", recognises, rename, covers, build)
+FAMILY = Family("STATE", recognises, rename, of_repository("wyzjack/MRMGA4VAD"), build)

@@ -48,11 +48,6 @@ def recognises(keys: set[str]) -> bool:
     return re.search(rf"^(.*\.)?({'|'.join(SIGNS)})$", text, re.MULTILINE) is not None
 
 
-def rename(key: str) -> str:
-    """A key that `adapt` has brought into our names."""
-    return key
-
-
 def adapt(state_dict: "Mapping[str, Tensor]", model: "nn.Module") -> "dict[str, Tensor]":
     """The weights of the backbone in `model` in our names, all others as they are."""
     from toolkit.backbones.timm import TimmBackbone
@@ -222,4 +217,4 @@ BUILDERS: dict[str, Callable[[Mapping], Built]] = {
     "IBM/CrossViT": build_crossvit,
 }
 VERIFIES = ("ConvNeXt", "CrossViT", "InceptionDWConv2d", "InceptionNeXt", "LowFormer", "PoolFormer", "TimmBackbone")
-FAMILY = Family("ConvNeXt and others of timm", recognises, rename, covers, build, VERIFIES, adapt)
+FAMILY = Family("ConvNeXt and others of timm", recognises, str, covers, build, VERIFIES, adapt)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, stages_and_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,11 +27,6 @@ def rename(key: str) -> str:
     for published, ours in RENAMED:
         key = published.sub(ours, key)
     return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of UniRepLKNet's repository."""
-    return case["source_repo"] == "AILab-CVC/UniRepLKNet"
 
 
 def build(case: Mapping) -> Built:
@@ -60,8 +55,7 @@ def build(case: Mapping) -> Built:
         (image,) = inputs.values()
         if is_detector:
             return {f"out{i}": one for i, one in enumerate(model(image))}
-        maps = model.maps(image)
-        found = {"logits": model.logits(maps[-1]), **{f"stage{i + 1}": one for i, one in enumerate(maps)}}
+        found = stages_and_logits(model, inputs)
         if "logits_reparameterised" in case["output_shapes"]:
             merged = copy.deepcopy(model)
             merged.switch_to_deploy()
@@ -71,4 +65,11 @@ def build(case: Mapping) -> Built:
     return Built(model, forward)
 
 
-FAMILY = Family("UniRepLKNet", recognises, rename, covers, build, ("DilatedReparamBlock", "UniRepLKNet"))
+FAMILY = Family(
+    "UniRepLKNet",
+    recognises,
+    rename,
+    of_repository("AILab-CVC/UniRepLKNet"),
+    build,
+    ("DilatedReparamBlock", "UniRepLKNet"),
+)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, of_repository, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,24 +16,12 @@ def recognises(keys: set[str]) -> bool:
     return any(key.endswith("cti_tov.attn.sampling_offsets.weight") for key in keys)
 
 
-def rename(key: str) -> str:
-    """The published key, which is ours."""
-    return key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of ViT-CoMer's repository."""
-    return case["source_repo"] == "Traffic-X/ViT-CoMer"
-
-
 def build(case: Mapping) -> Built:
     """Our backbone for a case."""
     from toolkit.backbones.vitcomer import DEFAULTS, ViTCoMer
 
     facts = case["constructor"]
-    for name, value in OFFERED.items():
-        if facts.get(name, value) != value:
-            raise NotImplementedCase(f"{name} {facts[name]!r}")
+    require(facts, OFFERED)
     names = ("embed_dim", "num_heads", *DEFAULTS)
     arch = {name: facts[name] for name in names if name in facts}
 
@@ -44,4 +32,4 @@ def build(case: Mapping) -> Built:
     return Built(ViTCoMer(arch, facts.get("pretrain_size", 224)), forward)
 
 
-FAMILY = Family("ViT-CoMer", recognises, rename, covers, build, verifies=("ViTCoMer",))
+FAMILY = Family("ViT-CoMer", recognises, str, of_repository("Traffic-X/ViT-CoMer"), build, verifies=("ViTCoMer",))

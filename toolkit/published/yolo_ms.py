@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,11 +19,6 @@ def recognises(keys: set[str]) -> bool:
 def rename(key: str) -> str:
     """The published key in our names."""
     return f"bbox_head.{key.removeprefix(HEAD)}" if key.startswith(HEAD) else key
-
-
-def covers(case: Mapping) -> bool:
-    """Whether the case is of YOLO-MS's repository."""
-    return case["source_repo"] == "FishAndWasabi/YOLO-MS"
 
 
 def build(case: Mapping) -> Built:
@@ -149,4 +144,4 @@ VERIFIES = (
     "YOLOv8MSPAFPN",
     "YOLOv8Head",
 )
-FAMILY = Family("YOLO-MS", recognises, rename, covers, build, VERIFIES)
+FAMILY = Family("YOLO-MS", recognises, rename, of_repository("FishAndWasabi/YOLO-MS"), build, VERIFIES)

@@ -52,6 +52,6 @@ def median_frequency(counts: Counts) -> np.ndarray:
     return weights
 
 
-def enet(counts: Counts, c: float = 1.02) -> np.ndarray:
-    """(C,) weights from 1 / ln(1 + c) = 1.4 for all pixels to 1 / ln(c) = 50.5 for none."""
-    return 1 / np.log(c + counts.shares)
+def enet(counts: Counts) -> np.ndarray:
+    """(C,) weights from 1 / ln(2.02) = 1.4 for all pixels to 1 / ln(1.02) = 50.5 for none."""
+    return 1 / np.log(1.02 + counts.shares)

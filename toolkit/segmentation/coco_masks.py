@@ -1,6 +1,5 @@
 """Masks of class numbers from COCO's instances or panoptic annotations, one PNG for each picture."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.data.formats import load_json
 from toolkit.data.images import read_image
 from toolkit.errors import UserError, some
 from toolkit.segmentation.datasets import IGNORED
@@ -50,11 +50,10 @@ def write_masks(source: Path, out: Path, panoptic: Path | None = None) -> tuple[
 
 
 def _load(source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{source}: cannot be read as JSON ({error})") from None
-    missing = [key for key in ("images", "annotations", "categories") if not content.get(key)]
+    content = load_json(source)
+    missing = [
+        key for key in ("images", "annotations", "categories") if not isinstance(content, dict) or not content.get(key)
+    ]
     if missing:
         raise UserError(f"{source}: is no COCO file; it has no {some(missing)}")
     return content

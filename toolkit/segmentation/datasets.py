@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from mmseg.datasets import BaseSegDataset
 from PIL import Image, UnidentifiedImageError
 
-from toolkit.data.images import EXTENSIONS
+from toolkit.data.images import pictures_below
 from toolkit.errors import UserError
 
 IGNORED = 255  # in a mask: no class
@@ -42,7 +42,7 @@ class FolderSegmentation(BaseSegDataset):
         pictures, masks = (Path(self.data_prefix[key]) for key in ("img_path", "seg_map_path"))
         if not pictures.is_dir():
             raise UserError(f"dataset.data_prefix.img_path: {pictures} is no folder")
-        found = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in EXTENSIONS)
+        found = pictures_below(pictures)
         if not found:
             raise UserError(f"{pictures}: no pictures in this folder")
         entries = []

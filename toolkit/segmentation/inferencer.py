@@ -1,7 +1,7 @@
 """A segmentor as a function from pictures to `Segmentation`s."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -11,39 +11,30 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.data.pipeline import build_pipeline, tested_dataset
+from toolkit.data.pipeline import tested_dataset
+from toolkit.data.predictor import Predictor, places_by
 from toolkit.data.read_ahead import Source, chunks, read_ahead
 from toolkit.errors import UserError
 from toolkit.segmentation.results import MOST_CLASSES, Segmentation
-from toolkit.segmentation.tiles import GRID, blend_tiles
+from toolkit.segmentation.tiles import GRID, Box, blend_tiles, tiles_and_cores
+from toolkit.segmentation.whole_pooling import WholePooling
 from toolkit.visualization import class_color
 
 TILE = 2048  # pixels; a picture of Cityscapes is still one piece
 
 
-class Segmenter:
+class Segmenter(Predictor):
     """Any mmseg segmentor with weights, its config's test pipeline and its classes. Made by `toolkit.load_model`.
 
     Attributes:
-        network: the nn.Module.
-        config: the whole config.
-        classes: class names in the order of the labels.
         palette: red, green and blue of each class: the config's or the dataset's own, else colours far apart.
     """
 
     def __init__(self, network: nn.Module, config: Config, classes: tuple[str, ...]):
         if len(classes) > MOST_CLASSES:
             raise UserError(f"the model has {len(classes)} classes; masks of one byte a pixel hold {MOST_CLASSES}")
-        self.network = network
-        self.config = config
-        self.classes = classes
+        super().__init__(network, config, classes)
         self.palette = palette_of(config, len(classes))
-        self._prepare = build_pipeline(config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.network.parameters()).device
 
     @overload
     def predict(self, source: Source, batch_size: int = ..., tile: int = ...) -> Segmentation: ...
@@ -62,8 +53,9 @@ class Segmenter:
             tile: longest side, in pixels of what the test pipeline gives, that the network sees as one piece; larger
                 pictures are cut into overlapping tiles and blended. The network never gets more than `tile`² pixels
                 at once. A multiple of 32, at least 128. Networks of convolutions say in tiles what they say of the
-                whole, but for their widest reach; those that pool or attend over the whole picture (PSPNet, UPerNet,
-                Mask2Former) see a tile as a picture and differ more, the less the larger the tile.
+                whole, but for their widest reach; what decode heads pool over the whole picture (PSPNet, UPerNet,
+                DeepLabV3+) is gathered first. Those that attend over the whole picture (SegFormer, Mask2Former), or
+                pool in the backbone, see a tile as a picture and differ more, the less the larger the tile.
 
         Raises:
             UserError: a file that is no picture, or a `tile` that cannot be.
@@ -100,17 +92,11 @@ class Segmenter:
                 yield Segmentation(mask, self.classes, self.palette, path, image if keep_images else None)
 
     def _segment(self, images: list[np.ndarray], tile: int) -> list[np.ndarray]:
-        """Masks (H, W) uint8 of pictures of any sizes.
-
-        Only pictures of the same size share a batch: padded to a common size, the padding would leak into the
-        features, and a result would depend on a picture's neighbours.
-        """
-        prepared = [self._prepare(_as_results(image)) for image in images]
-        groups: dict[tuple, list[int]] = {}
-        for index, item in enumerate(prepared):
-            groups.setdefault((*item["inputs"].shape[1:], *images[index].shape[:2]), []).append(index)
+        """Masks (H, W) uint8 of pictures of any sizes."""
+        prepared = [self._prepare(image) for image in images]
+        sizes = ((*item["inputs"].shape[1:], *image.shape[:2]) for item, image in zip(prepared, images, strict=True))
         masks: dict[int, np.ndarray] = {}
-        for (height, width, *_), members in groups.items():
+        for (height, width, *_), members in places_by(sizes).items():
             if max(height, width) > tile:
                 masks |= {i: self._in_tiles(prepared[i]["inputs"], images[i].shape[:2], tile) for i in members}
                 continue
@@ -126,17 +112,27 @@ class Segmenter:
             return self.network.test_step({"inputs": inputs, "data_samples": samples})
 
     def _in_tiles(self, picture: Tensor, size: tuple[int, int], tile: int) -> np.ndarray:
-        def score(part: Tensor) -> Tensor:
-            shape = tuple(part.shape[1:])
-            sample = SegDataSample(metainfo=dict(ori_shape=shape, img_shape=shape))
+        shape, overlap = tuple(picture.shape[1:]), overlap_of(tile)
+        pooling = WholePooling(self.network.decode_head)
+
+        def see(box: Box) -> Tensor:
+            part = picture[:, box.top : box.bottom, box.left : box.right]
+            sides = tuple(part.shape[1:])
+            sample = SegDataSample(metainfo=dict(ori_shape=sides, img_shape=sides))
             return self._run([part], [sample])[0].seg_logits.data
+
+        def score(box: Box) -> Tensor:
+            with pooling.given(box):
+                return see(box)
 
         def decide(scores: Tensor) -> Tensor:
             if len(scores) > 1:
                 return scores.argmax(0).byte()
             return (scores[0] > self.network.decode_head.threshold).byte()
 
-        mask = blend_tiles(picture, score, decide, tile, overlap_of(tile))
+        with torch.inference_mode():
+            pooling.gather(tiles_and_cores(shape, tile, overlap), see)
+            mask = blend_tiles(shape, score, decide, tile, overlap)
         if mask.shape != size:  # the test pipeline resizes
             mask = F.interpolate(mask[None, None], size=size, mode="nearest-exact")[0, 0]
         return mask.numpy()
@@ -162,9 +158,3 @@ def palette_of(config: Config, count: int) -> tuple[tuple[int, int, int], ...]:
         if len(palette) == count:
             return tuple(tuple(int(value) for value in color) for color in palette)
     return tuple(class_color(number)[::-1] for number in range(count))
-
-
-def _as_results(image: np.ndarray) -> dict[str, Any]:
-    """What a pipeline finds after its loading steps."""
-    shape = image.shape[:2]
-    return {"img": image, "img_path": "", "img_shape": shape, "ori_shape": shape, "seg_fields": []}

@@ -70,13 +70,10 @@ class Segmentation:
         Raises:
             UserError: there is no picture to draw on, or it has another size.
         """
-        from toolkit.data.images import read_image
+        from toolkit.data.images import picture_for
         from toolkit.visualization import draw_regions
 
-        image = self.image if image is None else image
-        if image is None and self.path is None:
-            raise UserError("draw: give the picture, which was passed as an array and not kept")
-        image = read_image(self.path) if image is None else image
+        image = picture_for(image, self.image, self.path)
         if image.shape[:2] != self.size:
             raise UserError(f"draw: the picture is {image.shape[:2]}, the mask {self.size}")
         colors = [color[::-1] for color in self.palette]

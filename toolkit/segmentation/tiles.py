@@ -9,6 +9,8 @@ so that the weights of all tiles sum to 1 at each pixel, and what a network says
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,16 +18,44 @@ from torch import Tensor
 GRID = 32  # tiles begin at multiples of this, where a network's coarsest map has the cells that it has in the whole
 
 
-def spread(length: int, tile: int, overlap: int) -> tuple[int, int]:
-    """(number, stride) of tiles of at most `tile` pixels that cover `length`, all but the last equally long.
+class Box(NamedTuple):
+    """Pixels of a picture: `top` and `left` are in it, `bottom` and `right` not."""
 
-    The stride is a multiple of `GRID`, as `tile` and `overlap` must be.
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def cuts(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """(start, stop) of tiles of at most `tile` pixels that cover `length`, all but the last equally long.
+
+    They start at multiples of `GRID`, as `tile` and `overlap` must be.
     """
     if length <= tile:
-        return 1, length
+        return [(0, length)]
     number = math.ceil((length - overlap) / (tile - overlap))
     stride = math.ceil((length - overlap) / number / GRID) * GRID
-    return math.ceil((length - overlap) / stride), stride
+    starts = range(0, length - overlap, stride)
+    return [(start, min(start + stride + overlap, length)) for start in starts]
+
+
+def tiles_and_cores(size: tuple[int, int], tile: int, overlap: int) -> list[tuple[Box, Box]]:
+    """The tiles of a picture (height, width) by rows, each with its core: the cores are the picture, cut up.
+
+    Cores end in the middle of overlaps, or at the end of the picture, rounded up to a multiple of `GRID`.
+    """
+    axes = []
+    for length in size:
+        spans, half = cuts(length, tile, overlap), overlap // 2
+        end = math.ceil(length / GRID) * GRID
+        starts = [start + half * (start > 0) for start, _ in spans]
+        axes.append([(*span, *core) for span, core in zip(spans, pairwise([*starts, end]), strict=True)])
+    return [
+        (Box(top, left, bottom, right), Box(core_top, core_left, core_bottom, core_right))
+        for top, bottom, core_top, core_bottom in axes[0]
+        for left, right, core_left, core_right in axes[1]
+    ]
 
 
 def ramp(length: int, overlap: int, first: bool, last: bool) -> Tensor:
@@ -40,13 +70,13 @@ def ramp(length: int, overlap: int, first: bool, last: bool) -> Tensor:
 
 
 def blend_tiles(
-    picture: Tensor, score: Callable[[Tensor], Tensor], decide: Callable[[Tensor], Tensor], tile: int, overlap: int
+    size: tuple[int, int], score: Callable[[Box], Tensor], decide: Callable[[Tensor], Tensor], tile: int, overlap: int
 ) -> Tensor:
     """Classes of a large picture.
 
     Args:
-        picture: (3, H, W).
-        score: scores (C, h, w) of a tile (3, h, w).
+        size: (H, W) of the picture.
+        score: scores (C, h, w) of a tile.
         decide: classes (h, w) uint8 of blended scores (C, h, w).
         tile: longest side of a tile, a multiple of 32.
         overlap: of neighbouring tiles, a multiple of 32 and at most half of `tile`.
@@ -54,27 +84,23 @@ def blend_tiles(
     Returns:
         (H, W) uint8 on the CPU.
     """
-    height, width = picture.shape[1:]
-    (rows, row_stride), (columns, column_stride) = (spread(length, tile, overlap) for length in (height, width))
+    height, width = size
     result = torch.empty(height, width, dtype=torch.uint8)
     above = beside = None  # weighed scores in the overlap with the row above (C, overlap, W) and the tile to the left
-    for row in range(rows):
-        top, below = row * row_stride, []
-        for column in range(columns):
-            left = column * column_stride
-            bottom = height if row == rows - 1 else top + row_stride + overlap
-            right = width if column == columns - 1 else left + column_stride + overlap
-            scores = score(picture[:, top:bottom, left:right])
-            down = ramp(bottom - top, overlap, row == 0, row == rows - 1).to(scores)
-            across = ramp(right - left, overlap, column == 0, column == columns - 1).to(scores)
+    for top, bottom in cuts(height, tile, overlap):
+        below = []
+        for left, right in cuts(width, tile, overlap):
+            scores = score(Box(top, left, bottom, right))
+            down = ramp(bottom - top, overlap, top == 0, bottom == height).to(scores)
+            across = ramp(right - left, overlap, left == 0, right == width).to(scores)
             scores = scores * (down[:, None] * across)
-            if column:
+            if left > 0:
                 scores[..., :overlap] += beside
-            if column < columns - 1:
+            if right < width:
                 beside, scores = scores[..., -overlap:].clone(), scores[..., :-overlap]
-            if row:
+            if top > 0:
                 scores[:, :overlap] += above[..., left : left + scores.shape[2]]
-            if row < rows - 1:
+            if bottom < height:
                 below.append(scores[:, -overlap:].clone())
                 scores = scores[:, :-overlap]
             result[top : top + scores.shape[1], left : left + scores.shape[2]] = decide(scores).cpu()

@@ -1,6 +1,5 @@
 """Sequences of whole frames of normal videos, for methods that predict frames."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -53,7 +52,6 @@ class FrameClips(SegmentSamples):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Sequence `index`."""
-        place = int(self._chosen[index])
-        number = bisect_right(self._ends, place)
-        start = int(self._parts[number]["starts"][place - (self._ends[number - 1] if number else 0)])
-        return {"frames": np.array(self._parts[number]["frames"][start : start + self._past + 1])}
+        arrays, place = self._find(index)
+        start = int(arrays["starts"][place])
+        return {"frames": np.array(arrays["frames"][start : start + self._past + 1])}

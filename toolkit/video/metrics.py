@@ -24,6 +24,8 @@ import numpy as np
 from toolkit.errors import UserError
 
 NO_OBJECT = -100000.0  # STATE's and VEC's score of a frame without objects
+OVERLAP = 0.1  # the beta of RBDC and TBDC: intersection over union at which a region is detected
+TRACK_SHARE = 0.1  # the alpha of TBDC: share of its regions at which a track is detected
 
 Found = tuple[np.ndarray, np.ndarray]  # boxes (N, 4) and scores (N,) of a frame
 Truth = tuple[np.ndarray, Sequence[Hashable]]  # boxes (M, 4) of a frame and the tracks (M,) that they belong to
@@ -144,22 +146,18 @@ def roc_curve(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
 # --- regions --------------------------------------------------------------------------------------------------------
 
 
-def region_scores(
-    found: Sequence[Found], truth: Sequence[Truth], overlap: float = 0.1, track_share: float = 0.1
-) -> tuple[float, float]:
+def region_scores(found: Sequence[Found], truth: Sequence[Truth]) -> tuple[float, float]:
     """RBDC and TBDC: detection rates over false regions per frame, area from 0 to 1 false region a frame.
 
     At a threshold the found regions are those that score at least as much. A true region is detected when one of
-    them has an intersection over union of at least `overlap` with it; a track is when at least `track_share` of its
-    regions are. A found region that reaches `overlap` with no true region of its frame is false. RBDC integrates the
+    them has an intersection over union of at least OVERLAP with it; a track is when at least TRACK_SHARE of its
+    regions are. A found region that reaches OVERLAP with no true region of its frame is false. RBDC integrates the
     share of true regions detected, TBDC that of tracks; points of the curve, one for each score, are joined by straight
     lines, and beyond the last one the rate stays.
 
     Args:
         found: boxes (N, 4) x1, y1, x2, y2 and scores (N,) of each frame of all clips.
         truth: boxes (M, 4) and tracks of each of these frames; a track's name is unique over all clips.
-        overlap: the paper's beta.
-        track_share: the paper's alpha.
 
     Returns:
         (RBDC, TBDC), both in 0..1; NaN without true regions.
@@ -172,14 +170,14 @@ def region_scores(
     false: list[float] = []
     for (boxes, scores), (true_boxes, names) in zip(found, truth, strict=True):
         scores = np.asarray(scores, np.float64)
-        hits = box_iou(true_boxes, boxes) >= overlap  # (M, N)
+        hits = box_iou(true_boxes, boxes) >= OVERLAP  # (M, N)
         false += scores[~hits.any(0)].tolist()
         for name, hit in zip(names, hits, strict=True):
             best.append(max(scores[hit], default=-math.inf))
             tracks[name].append(best[-1])
     if not best:
         return math.nan, math.nan
-    whole = [sorted(values)[-math.ceil(track_share * len(values) - 1e-9)] for values in tracks.values()]
+    whole = [sorted(values)[-math.ceil(TRACK_SHARE * len(values) - 1e-9)] for values in tracks.values()]
     return tuple(_detection_area(np.array(rate), np.array(false), len(found)) for rate in (best, whole))
 
 

@@ -160,12 +160,12 @@ def _cyclist(canvas: _Canvas, metres: float, shirt: tuple, frame: tuple) -> None
     canvas.limb([shoulder, (0.32, 1.15), bar], 0.09, _SKIN)
 
 
-def _knee(hip: Point, foot: Point, thigh: float = 0.43, shin: float = 0.43) -> Point:
+def _knee(hip: Point, foot: Point) -> Point:
     """The knee, in front, of a leg whose ends are given."""
+    bone = 0.43  # metres, of thigh and shin each
     x, y = foot[0] - hip[0], foot[1] - hip[1]
-    reach = min(math.hypot(x, y), thigh + shin - 1e-6)
-    bend = math.acos((thigh**2 + reach**2 - shin**2) / (2 * thigh * reach))
-    return _from(hip, math.atan2(x, -y) + bend, thigh)
+    reach = min(math.hypot(x, y), 2 * bone - 1e-6)
+    return _from(hip, math.atan2(x, -y) + math.acos(reach / (2 * bone)), bone)
 
 
 def _wheel(canvas: _Canvas, center: Point, radius: float, metres: float, rim: float) -> None:

@@ -118,7 +118,11 @@ class SegmentSamples(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Sample `index` of each array."""
+        arrays, place = self._find(index)
+        return {name: np.array(arrays[name][place]) for name in self.names}
+
+    def _find(self, index: int) -> tuple[dict[str, np.ndarray], int]:
+        """The arrays of the segment that holds sample `index`, and its place in the first of them."""
         place = int(self._chosen[index])
         number = bisect_right(self._ends, place)
-        start = self._ends[number - 1] if number else 0
-        return {name: np.array(self._parts[number][name][place - start]) for name in self.names}
+        return self._parts[number], place - int(self._ends[number - 1] if number else 0)

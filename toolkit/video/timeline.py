@@ -17,6 +17,7 @@ import numpy as np
 
 from toolkit.data.video import DEFAULT_RATE
 from toolkit.files import write_whole
+from toolkit.plots import png_figure
 from toolkit.video.metrics import NO_OBJECT
 
 KEY_WIDTH = 320  # pixels of the key frames that are kept
@@ -271,25 +272,18 @@ def draw_timeline(scored: Scored, key_frames: Sequence[tuple[float, np.ndarray]]
         key_frames: (seconds, frame (H, W, 3) uint8 BGR); may be none.
         path: its folder is made.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((12, 5.6 if key_frames else 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    if key_frames:
-        grid = figure.add_gridspec(2, len(key_frames), height_ratios=(3, 2))
-        axes = figure.add_subplot(grid[0, :])
-        for column, (seconds, frame) in enumerate(key_frames):
-            cell = figure.add_subplot(grid[1, column])
-            cell.imshow(frame[..., ::-1])
-            cell.set_title(clock(seconds), fontsize=9)
-            cell.set_axis_off()
-    else:
-        axes = figure.subplots()
-    _draw_curve(axes, scored, [seconds for seconds, _ in key_frames])
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=100, format="png", metadata={"Software": None})
-    write_whole(drawn.getvalue(), path)
+    with png_figure(path, 12, 5.6 if key_frames else 3.6, 100) as figure:
+        if key_frames:
+            grid = figure.add_gridspec(2, len(key_frames), height_ratios=(3, 2))
+            axes = figure.add_subplot(grid[0, :])
+            for column, (seconds, frame) in enumerate(key_frames):
+                cell = figure.add_subplot(grid[1, column])
+                cell.imshow(frame[..., ::-1])
+                cell.set_title(clock(seconds), fontsize=9)
+                cell.set_axis_off()
+        else:
+            axes = figure.subplots()
+        _draw_curve(axes, scored, [seconds for seconds, _ in key_frames])
 
 
 def _draw_curve(axes: Any, scored: Scored, marked: Sequence[float]) -> None:

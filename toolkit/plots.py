@@ -1,13 +1,11 @@
-"""What comparisons have in common: the file for single figures, the folder for results, names beside points."""
+"""Plots as PNG files, drawn without a screen and written whole or not at all."""
 
-import argparse
-import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from toolkit.errors import UserError
 from toolkit.files import write_whole
 
 if TYPE_CHECKING:
@@ -15,48 +13,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """--out and --force."""
-    parser.add_argument("-o", "--out", type=Path, help="write every single figure to this CSV file")
-    parser.add_argument("--force", action="store_true", help="overwrite the file that --out names")
+@contextmanager
+def png_figure(path: Path, width: float, height: float, dpi: int = 110, **options: Any) -> "Iterator[Figure]":
+    """A figure to draw on, which is written to `path` when the block ends without an error.
 
-
-def check_out(args: argparse.Namespace) -> None:
-    """See to it, before the work, that nothing is overwritten unasked.
-
-    Raises:
-        UserError: it would be.
+    Args:
+        path: the file; its folder is made.
+        width, height: in inches.
+        dpi: pixels of an inch.
+        options: more of matplotlib's `Figure`.
     """
-    if args.out and args.out.exists() and not args.force:
-        raise UserError(f"{args.out}: exists already; --force overwrites it")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-
-def check_free(out: Path, names: Sequence[str], force: bool) -> None:
-    """See to it, before the work, that no earlier result in a folder is overwritten unasked.
-
-    Raises:
-        UserError: `out` is a file, or holds one of `names`.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder for the results")
-    there = [name for name in names if (out / name).exists()]
-    if there and not force:
-        raise UserError(f"{out / there[0]} exists already; --force replaces it, or give another folder")
-
-
-def write_figures(path: Path, head: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a CSV file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows(rows)
-    write_whole(text.getvalue().encode(), path)
-
-
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a plot as PNG, whole or not at all."""
+    figure = Figure((width, height), dpi, **{"layout": "constrained"} | options)
+    FigureCanvasAgg(figure)
+    yield figure
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
+    figure.savefig(picture, format="png", metadata={"Software": None})  # without it the same plot is the same bytes
     write_whole(picture.getvalue(), path)
 
 
