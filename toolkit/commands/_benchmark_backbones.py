@@ -121,7 +121,9 @@ def apart(*task) -> dict:
 
     from toolkit.engine.backbone_benchmark import cost
 
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    context = get_context("forkserver")  # which imports once for all of them
+    context.set_forkserver_preload(["toolkit.engine.backbone_benchmark", "timm"])
+    with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(cost, *task).result()
 
 

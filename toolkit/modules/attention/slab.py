@@ -85,10 +85,24 @@ class SimplifiedLinearAttention(nn.Module):
 
     def _local(self, v: Tensor, size: tuple[int, int]) -> Tensor:  # (B, N, C) -> (B, N, C)
         maps = v.unflatten(1, size).permute(0, 3, 1, 2)  # in channels-last order as it is
-        kernels = self.dwc.weight.repeat(self.num_heads, 1, 1, 1)
-        bias = self.dwc.bias.repeat(self.num_heads)
-        local = F.conv2d(maps, kernels, bias, padding=self.dwc.padding, groups=kernels.shape[0])
+        if self.dwc.groups == v.shape[-1]:
+            local = self.dwc(maps)
+        else:
+            weight, bias = self._kernels()
+            local = F.conv2d(maps, weight, bias, padding=self.dwc.padding, groups=len(weight))
         return local.flatten(2).transpose(1, 2)
+
+    def _kernels(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution for the channels of all heads."""
+        return self.dwc.weight.repeat(self.num_heads, 1, 1, 1), self.dwc.bias.repeat(self.num_heads)
+
+    def switch_to_deploy(self) -> None:
+        """Keep a copy of the kernels for each head."""
+        weight, bias = self._kernels()
+        if self.dwc.groups < self.proj.in_features:
+            size, padding = self.dwc.kernel_size, self.dwc.padding
+            self.dwc = nn.Conv2d(len(weight), len(weight), size, padding=padding, groups=len(weight)).to(weight)
+            self.dwc.weight.data, self.dwc.bias.data = weight.detach(), bias.detach()
 
 
 def _linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
