@@ -116,7 +116,8 @@ def _is_conv(module: nn.Module) -> bool:
 
 def _is_mmcv_conv(module: nn.Module) -> bool:
     """Whether it is mmcv's nn.Conv2d for empty inputs; mmcv takes a second to import, which audio does without."""
-    return "mmcv" in sys.modules and type(module) is sys.modules["mmcv"].cnn.bricks.wrappers.Conv2d
+    wrappers = sys.modules.get("mmcv.cnn.bricks.wrappers")
+    return wrappers is not None and type(module) is wrappers.Conv2d
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import HOOKS
 
 from toolkit import load_model
+from toolkit.checkpoint import load_checkpoint
 from toolkit.cli import run
 from toolkit.engine.hooks import StopHook
 
@@ -59,7 +60,7 @@ def test_resumed_within_an_epoch_equals_uninterrupted(classifier_config: Path, t
     argv = [config, "--work-dir", str(tmp_path / "parts")]
     assert run("train", [*argv, "--cfg-options", "default_hooks.stop={'type':'StopInTheMiddle'}"]) == 130
     assert run("train", [*argv, "--resume"]) == 0
-    whole, parts = (torch.load(tmp_path / name / "epoch_3.pth", weights_only=False) for name in ("whole", "parts"))
+    whole, parts = (load_checkpoint(tmp_path / name / "epoch_3.pth") for name in ("whole", "parts"))
     for key in ("state_dict", "ema_state_dict"):
         for name, value in whole[key].items():
             assert torch.equal(value, parts[key][name]), name

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from toolkit.checkpoint import load_checkpoint
 from toolkit.commands.train import main
 from toolkit.config import find_config
 from toolkit.ops import load_mmdet
@@ -92,5 +93,5 @@ train_cfg = dict(max_epochs=1, val_interval=1)
 """
     )
     assert main([str(config), "--work-dir", str(tmp_path / "run")]) == 0
-    state = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
+    state = load_checkpoint(tmp_path / "run" / "epoch_1.pth")["state_dict"]
     assert all(value.isfinite().all() for value in state.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from toolkit.checkpoint import load_checkpoint
 from toolkit.config import config_root
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -38,7 +39,7 @@ def test_two_sharded_processes_train_and_save_a_whole_checkpoint(tiny_config: Pa
     argv = [str(config), "--launcher", "pytorch", "--work-dir", str(tmp_path / "run")]
     done = subprocess.run([*launcher, str(TOOLS / "train.py"), *argv], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    state = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)["state_dict"]
+    state = load_checkpoint(tmp_path / "run" / "epoch_1.pth")["state_dict"]
     assert state["bbox_head.retina_cls.weight"].shape == (2, 16, 3, 3)
     assert state["backbone.conv1.weight"].shape == (8, 3, 7, 7)
     assert all(torch.isfinite(value).all() for value in state.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from toolkit.checkpoint import load_checkpoint
 from toolkit.cli import run
 from toolkit.engine.runner import merge_equal_groups
 
@@ -17,7 +18,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, weights_only=False)["state_dict"]
+    return load_checkpoint(path)["state_dict"]
 
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
@@ -52,7 +53,7 @@ def test_resumed_after_an_epoch_equals_uninterrupted(uninterrupted: Path, tiny_c
     argv = [str(tiny_config), "--work-dir", str(tmp_path)]
     _register_stop_at()
     assert run("train", [*argv, "--seed", "3", *stop_early]) == 130
-    assert torch.load(tmp_path / "stopped.pth", weights_only=False)["meta"]["iter"] == 4
+    assert load_checkpoint(tmp_path / "stopped.pth")["meta"]["iter"] == 4
     assert run("train", [*argv, "--resume"]) == 0
     assert_equal(weights(tmp_path / "epoch_3.pth"), weights(uninterrupted / "epoch_3.pth"))
 
@@ -84,7 +85,7 @@ def test_resumed_with_another_length_names_both(tiny_config: Path, tmp_path: Pat
     assert "of a run of 1 epochs (4 iterations), the config's is of 2 epochs (8 iterations)" in longer
     assert "which is also the config's" in longer
     assert "which is not the config's" in warning(two, cosine.format(8))
-    schedulers = torch.load(tmp_path / "epoch_2.pth", weights_only=False)["param_schedulers"]
+    schedulers = load_checkpoint(tmp_path / "epoch_2.pth")["param_schedulers"]
     assert schedulers[0]["end"] == 4  # the warning tells the truth
     assert "another kind" in warning(two, "param_scheduler=[{'type':'MultiStepLR','milestones':[1]}]", code=2)
     assert "has 2 in the config and 1 in the checkpoint" in warning(
@@ -128,7 +129,7 @@ def test_ctrl_c_saves_and_resume_goes_on(tiny_config: Path, tmp_path: Path) -> N
     assert process.returncode == 130, errors
     assert "--resume" in errors
     assert "Traceback" not in errors
-    saved = torch.load(tmp_path / "run" / "stopped.pth", weights_only=False)["meta"]["iter"]
+    saved = load_checkpoint(tmp_path / "run" / "stopped.pth")["meta"]["iter"]
     assert saved >= 8
 
 
@@ -145,10 +146,7 @@ def test_learning_rate_is_scaled_and_printed(tiny_config: Path, tmp_path: Path, 
     assert "learning rate 0.0005 at batch 2" in capsys.readouterr().out
     assert run("train", [str(tiny_config), "--work-dir", str(tmp_path / "b"), "--no-scale-lr", *short]) == 0
     assert "learning rate 0.001 at batch 2" in capsys.readouterr().out
-    rates = [
-        torch.load(tmp_path / name / "epoch_1.pth", weights_only=False)["optimizer"]["param_groups"][0]["lr"]
-        for name in "ab"
-    ]
+    rates = [load_checkpoint(tmp_path / name / "epoch_1.pth")["optimizer"]["param_groups"][0]["lr"] for name in "ab"]
     assert rates == pytest.approx([0.0005, 0.001])
 
 

@@ -5,12 +5,15 @@ Tune mode of Efficient ConvBN Blocks for Transfer Learning and Beyond, ICLR 2024
 
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
 from torch import Tensor, nn
 
 from toolkit.engine.runner import ToolkitRunner
+from toolkit.ops import load_mmdet
 
 
 class Tuned(BaseModel):
@@ -75,3 +78,34 @@ def test_trains_alike_without_asking_the_norms(tmp_path):
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(tuned.state_dict()[key], value, atol=1e-6, rtol=1e-5)
     assert not torch.allclose(start["backbone.1.weight"], tuned.backbone[1].weight)
+
+
+def kept_for_backward(network: nn.Module, x: Tensor) -> tuple[float, list[Tensor]]:
+    """MiB of tensors other than weights that a forward pass keeps, and its outputs."""
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    sizes: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        outputs = network(x)
+    return sum(sizes.values()) / 2**20, outputs
+
+
+def test_resnet50_keeps_a_quarter_less():
+    load_mmdet()
+    from mmdet.models.backbones import ResNet
+
+    torch.manual_seed(0)
+    network, x = ResNet(50, norm_eval=True), torch.randn(4, 3, 224, 224)
+    network.train()
+    plain, expected = kept_for_backward(network, x)
+    turn_on_efficient_conv_bn_eval_for_single_model(network)
+    tuned, outputs = kept_for_backward(network, x)
+    assert tuned == pytest.approx(0.756 * plain, rel=0.01)
+    for output, value in zip(outputs, expected, strict=True):
+        assert (output - value).abs().max() < 1e-5 * value.abs().max()

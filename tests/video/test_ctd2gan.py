@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
+from toolkit.checkpoint import load_checkpoint
 from toolkit.cli import run
 from toolkit.video.ctd2gan import CTD2GAN, TemporalAttention, gradient_loss
 from toolkit.video.frame_clips import FrameClips
@@ -257,7 +258,7 @@ def test_two_optimizers_survive_saving_and_resuming(config, tmp_path):
     assert run("train", [str(config), "--work-dir", str(whole)]) == 0
     assert run("train", [str(config), "--work-dir", str(parted), "--cfg-options", "train_cfg.max_epochs=1"]) == 0
     assert run("train", [str(config), "--work-dir", str(parted), "--resume"]) == 0
-    one, other = (torch.load(folder / "epoch_2.pth", weights_only=False) for folder in (whole, parted))
+    one, other = (load_checkpoint(folder / "epoch_2.pth") for folder in (whole, parted))
     assert set(one["optimizer"]) == {"generator", "discriminators"}
     assert any(name.startswith("discriminators.") for name in one["state_dict"])
     for name, value in one["state_dict"].items():
@@ -293,9 +294,7 @@ def test_two_processes_learn_as_one_with_their_batches_together(config, tmp_path
     argv = [*launcher, str(TOOLS / "train.py"), *two, "train_dataloader.batch_size=4"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    one, two = (
-        torch.load(tmp_path / name / "epoch_1.pth", weights_only=False)["state_dict"] for name in ("one", "two")
-    )
+    one, two = (load_checkpoint(tmp_path / name / "epoch_1.pth")["state_dict"] for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)

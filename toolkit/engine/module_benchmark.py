@@ -195,8 +195,7 @@ def train(net: nn.Module, data, epochs: int, seed: int) -> float:
     steps = epochs * (len(pictures) // batch)
     for module in net.modules():
         if isinstance(module, PRepBN):  # which is another norm in training than in evaluation until its steps are over
-            module.total_step.fill_(steps * 3 // 4)
-            module.iter.copy_(module.total_step)
+            module.restart(steps * 3 // 4)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.2)
     generator = torch.Generator().manual_seed(seed)

@@ -8,12 +8,12 @@ so that the pooled values of the whole are a sum over tiles, each with its own c
 given its own rows of A and B. That takes one more pass over the picture, up to these layers, and no memory for maps.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ class WholePooling:
     """
 
     def __init__(self, head: nn.Module):
-        pyramids = [_Pool(layer) for layer in head.modules() if type(layer).__name__ == "PPM"]
+        pyramids = [_Pool(layer) for layer in head.modules() if isinstance(layer, PPM)]
         layer = getattr(head, "image_pool", None)
         is_pool = isinstance(layer, nn.Sequential) and isinstance(layer[0], nn.AdaptiveAvgPool2d)
         self.pools = pyramids + ([_Pool(layer)] if is_pool else [])
@@ -88,6 +88,7 @@ class _Pool:
         self.layer = layer
         self.scales: Sequence[int] = getattr(layer, "pool_scales", (1,))
         self.stride, self.size = 0, (0, 0)  # pixels of the picture for one cell; cells of the whole
+        self.matrices: list[tuple[Tensor, Tensor]] = []  # of pooling, for each scale
         self.sums: list[Tensor] = []
 
     def measure_stride(self, x: Tensor, box: Box, core: Box) -> None:
@@ -96,6 +97,7 @@ class _Pool:
     def measure_size(self, x: Tensor, box: Box, core: Box) -> None:
         top, left = self._place(box)
         self.size = (top + x.shape[2], left + x.shape[3])
+        self.matrices = [tuple(pooling_matrix(side, bins).to(x.device) for side in self.size) for bins in self.scales]
         self.sums = [x.new_zeros(x.shape[1], bins, bins, dtype=torch.float32) for bins in self.scales]
 
     def add(self, x: Tensor, box: Box, core: Box) -> None:
@@ -106,8 +108,7 @@ class _Pool:
             for start, stop, side in zip((core.top, core.left), (core.bottom, core.right), self.size, strict=True)
         )
         part = x[0, :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left].float()
-        for total, bins in zip(self.sums, self.scales, strict=True):
-            down, across = (pooling_matrix(side, bins).to(part) for side in self.size)
+        for total, (down, across) in zip(self.sums, self.matrices, strict=True):
             total += down[:, rows] @ part @ across[:, columns].T
 
     def crop(self, x: Tensor, box: Box) -> list[Tensor] | Tensor:
@@ -132,11 +133,7 @@ class _Pool:
 
 def pooling_matrix(length: int, bins: int) -> Tensor:
     """(bins, length) of adaptive average pooling along one axis."""
-    matrix = torch.zeros(bins, length)
-    for i in range(bins):
-        start, stop = i * length // bins, math.ceil((i + 1) * length / bins)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
+    return F.adaptive_avg_pool1d(torch.eye(length), bins).T
 
 
 def resizing_matrix(bins: int, length: int, align_corners: bool) -> Tensor:

@@ -94,6 +94,15 @@ def test_training_resumes_where_it_stopped():
     assert torch.equal(resumed(x), norm(x))
 
 
+def test_restarted_begins_with_the_layer_norm_again():
+    norm, x = lively(step=4).train(), torch.randn(60, C)
+    norm(x)
+    norm.restart(2)
+    assert torch.equal(norm(x), norm.norm1(x))
+    torch.testing.assert_close(norm(x), formula(norm, x, 0.5))
+    assert norm.iter == 0
+
+
 def test_repeated_forward_passes_are_the_first_ones_again():
     def gradients(repeats: bool) -> list[torch.Tensor]:
         torch.manual_seed(1)

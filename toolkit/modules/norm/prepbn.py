@@ -123,6 +123,11 @@ class PRepBN(nn.Module):
         """Scale and shift of each channel, (C,) both, that evaluation amounts to."""
         return (self.weight, self.bias) if self.is_deployed else self.norm2.affine()
 
+    def restart(self, step: int) -> None:
+        """Begin the fall of l anew, over `step` forward passes."""
+        self.total_step.fill_(step)
+        self.iter.copy_(self.total_step)
+
     def switch_to_deploy(self) -> None:
         """Become one scale and one shift for each channel, `weight` and `bias`, in place."""
         if self.is_deployed:
