@@ -43,16 +43,19 @@ def naive_attention(quad_q, lin_q, quad_k, lin_k, values, size):
     return out
 
 
-def test_joint_attention_is_the_formula_also_in_a_short_last_group():
-    heads = [torch.randn(1, 21, 6, dtype=torch.float64) * 3 for _ in range(4)]
-    values = torch.randn(1, 21, 5, dtype=torch.float64)
-    got = torch.cat(list(moss.joint_attention(*heads, values.split(8, 1), 8)), 1)
+@pytest.mark.parametrize("frames", [5, 14, 21])
+@pytest.mark.parametrize("grad", [True, False])
+def test_joint_attention_is_the_formula_also_in_a_short_last_group(frames, grad):
+    heads = [torch.randn(1, frames, 6, dtype=torch.float64) * 3 for _ in range(4)]
+    values = torch.randn(1, frames, 5, dtype=torch.float64)
+    with torch.set_grad_enabled(grad):
+        got = torch.cat(list(moss.joint_attention(*heads, values.split(8, 1), 8)), 1)
     torch.testing.assert_close(got[0], naive_attention(*(head[0] for head in heads), values[0], 8))
 
 
 def test_rotary_products_depend_on_the_distance_alone():
-    turn = moss.rotation(50, 8, torch.zeros(1, dtype=torch.float64))
-    q, k = (moss.rotate(torch.randn(12).double().expand(50, 12), *turn) for _ in range(2))
+    turn = moss.rotation(50, 8)
+    q, k = (moss.rotate(torch.randn(12).double().expand(50, 12), turn) for _ in range(2))
     products = q @ k.t()
     torch.testing.assert_close(products[10, 4], products[40, 34], rtol=1e-4, atol=1e-5)
     assert (products[10, 4] - products[10, 9]).abs() > 1e-3
@@ -60,7 +63,7 @@ def test_rotary_products_depend_on_the_distance_alone():
 
 
 def test_rotary_turns_neighbouring_channels():
-    turned = moss.rotate(torch.tensor([[1.0, 0, 1, 0]]).expand(3, 4), *moss.rotation(3, 4, torch.zeros(1)))
+    turned = moss.rotate(torch.tensor([[1.0, 0, 1, 0]]).expand(3, 4), moss.rotation(3, 4))
     as_complex = torch.view_as_complex(turned.unflatten(-1, (2, 2)).contiguous())
     rates = torch.tensor([1.0, 0.01])
     torch.testing.assert_close(as_complex, torch.polar(torch.ones(3, 2), torch.arange(3.0)[:, None] * rates))

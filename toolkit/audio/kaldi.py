@@ -50,8 +50,8 @@ def log_mel_filterbank(
     before = torch.cat((frames[..., :1], frames[..., :-1]), -1)
     frames = (frames - PREEMPHASIS * before) * window
     fft_size = 1 << (len(window) - 1).bit_length()
-    spectrum = torch.view_as_real(torch.fft.rfft(frames, fft_size))
-    power = spectrum.square().sum(-1)  # sooner than abs()
+    spectrum = torch.fft.rfft(frames, fft_size)
+    power = spectrum.real.square() + spectrum.imag.square()  # sooner than abs()
     energies = power @ mel_triangles(num_mels, fft_size, sample_rate).to(power)
     return energies.clamp(min=torch.finfo(torch.float32).eps).log()
 

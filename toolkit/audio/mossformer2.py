@@ -80,19 +80,18 @@ def depthwise(x: Tensor, weight: Tensor, dilation: int = 1) -> Tensor:
     return out.reshape(batch, -1, channels)[:, :frames]
 
 
-def rotation(frames: int, rotary_dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary position embedding (RoFormer, arXiv 2104.09864), each (T, rotary_dim / 2)."""
-    rates = 10000.0 ** (-torch.arange(0, rotary_dim, 2, device=like.device).float() / rotary_dim)
-    angles = torch.arange(frames, device=like.device).float()[:, None] * rates
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+def rotation(frames: int, rotary_dim: int, device: torch.device | None = None) -> Tensor:
+    """(T, rotary_dim / 2) complex numbers that rotary embedding (RoFormer, arXiv 2104.09864) multiplies channels by."""
+    rates = 10000.0 ** (-torch.arange(0, rotary_dim, 2, device=device).float() / rotary_dim)
+    angles = torch.arange(frames, device=device).float()[:, None] * rates
+    return torch.complex(angles.cos(), angles.sin())
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Turn neighbouring channels (2i, 2i + 1) of (..., T, C) by the angles of `rotation`; channels past them stay."""
-    turned, rest = x[..., : 2 * cos.shape[-1]], x[..., 2 * cos.shape[-1] :]
-    even, odd = turned[..., ::2], turned[..., 1::2]
-    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
-    return torch.cat((turned, rest), -1)
+    pairs, rest = x[..., : 2 * turn.shape[-1]].unflatten(-1, (-1, 2)), x[..., 2 * turn.shape[-1] :]
+    turned = torch.view_as_real(torch.view_as_complex(pairs.to(torch.promote_types(x.dtype, torch.float32))) * turn)
+    return torch.cat((turned.flatten(-2).to(x.dtype), rest), -1)
 
 
 def joint_attention(
@@ -108,15 +107,22 @@ def joint_attention(
     Yields:
         (B, G, E), T frames in all.
     """
-    groups = [tensor.split(group_size, 1) for tensor in (quad_q, lin_q, quad_k, lin_k)]
-    summary = sum(product(k.transpose(1, 2), value) for k, value in zip(groups[3], values, strict=True))
-    summary = summary / lin_k.shape[1]
-    for q, wide_q, k, value in zip(*groups[:3], values, strict=True):
-        weights = (q @ k.transpose(1, 2) / group_size).relu().square()
+    groups = [tensor.split(group_size, 1) for tensor in (quad_q, quad_k, lin_q, lin_k)]
+    weights = ((q @ k.transpose(1, 2) / group_size).relu().square() for q, k in zip(*groups[:2], strict=True))
+    frames = lin_k.shape[1]
+    if frames <= 2 * group_size and not torch.is_grad_enabled():  # fewer operations than by a summary
+        whole, wide = torch.cat(values, 1), lin_q @ lin_k.transpose(1, 2) / frames
+        for i, near in enumerate(weights):
+            group = slice(i * group_size, (i + 1) * group_size)
+            wide[:, group, group] += near
+            yield product(wide[:, group], whole)
+        return
+    summary = sum(product(k.transpose(1, 2), value) for k, value in zip(groups[3], values, strict=True)) / frames
+    for near, q, value in zip(weights, groups[2], values, strict=True):
         if torch.is_grad_enabled():
-            yield torch.baddbmm(wide_q @ summary, weights, value)
+            yield torch.baddbmm(q @ summary, near, value)
         else:  # one product is sooner than two, but the copies would be kept for the backward pass
-            yield product(torch.cat((weights, wide_q), 2), torch.cat((value, summary), 1))
+            yield product(torch.cat((near, q), 2), torch.cat((value, summary), 1))
 
 
 class ScaleNorm(nn.Module):
@@ -190,8 +196,10 @@ class FFConv(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         """The rest: (B, T, C_out) -> (B, T, C_out)."""
-        identity = F.pad(x.new_ones(1), (TAPS // 2, TAPS // 2))
-        return self.dropout(depthwise(x, self.conv.weight[:, 0] + identity))
+        weight = self.conv.weight[:, 0]
+        if not self.is_deployed:
+            weight = weight + F.pad(weight.new_ones(1), (TAPS // 2, TAPS // 2))
+        return self.dropout(depthwise(x, weight))
 
     def pieces(self, x: Tensor, frames: int) -> Sequence[Tensor]:
         """`forward` in pieces of so many frames; in inference made one by one, within the processor's cache."""
@@ -207,10 +215,15 @@ class FFConv(nn.Module):
                 pieces.append(piece[:, at - low : at - low + frames])
         return pieces
 
+    @property
+    def is_deployed(self) -> bool:
+        return isinstance(self.linear, PackedLinear)
+
     def switch_to_deploy(self) -> None:
-        """Take the activation into the linear layer."""
-        if isinstance(self.act, nn.SiLU):
+        """Take the activation into the linear layer, and what the convolution is added to into its middle tap."""
+        if not self.is_deployed:
             self.linear, self.act = PackedLinear.of(self.linear, "silu"), nn.Identity()
+            self.conv.weight.data[..., TAPS // 2] += 1
 
 
 class GatedAttention(nn.Module):
@@ -233,13 +246,14 @@ class GatedAttention(nn.Module):
         self.beta = nn.Parameter(torch.zeros(4, query_key_dim))
         self.to_out = FFConv(hidden // 2, dim, ScaleNorm)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor | None = None) -> Tensor:
         """`turn`: what `rotation` gives, where blocks share it."""
-        turn = turn or rotation(x.shape[1], self.rotary_dim, x)
+        if turn is None:
+            turn = rotation(x.shape[1], self.rotary_dim, x.device)
         late, same = x.chunk(2, -1)
         shifted = torch.cat((F.pad(late, (0, 0, 1, -1)), same), -1)
         heads = torch.addcmul(self.beta[:, None], self.to_qk(shifted).unsqueeze(1), self.gamma[:, None])
-        quad_q, lin_q, quad_k, lin_k = rotate(heads, *turn).unbind(1)
+        quad_q, lin_q, quad_k, lin_k = rotate(heads, turn).unbind(1)
         hidden = self.to_hidden.pieces(shifted, self.group_size)
         attended = joint_attention(quad_q, lin_q, quad_k, lin_k, hidden, self.group_size)
         out = [self.to_out.activate(self.gate(*pair)) for pair in zip(attended, hidden, strict=True)]
@@ -281,7 +295,8 @@ class DilatedMemory(nn.Module):
         maps = x
         for conv, norm, slope in zip(self.convs, self.norms, self.slopes, strict=True):
             x = slope(norm(conv(maps)).transpose(1, 2)).transpose(1, 2)
-            maps = torch.cat((x, maps), -1)
+            if conv is not self.convs[-1]:
+                maps = torch.cat((x, maps), -1)
         return x
 
 
@@ -346,7 +361,7 @@ class Block(nn.Module):
         self.attention = GatedAttention(dim, **attention)
         self.recurrence = GatedFSMN(dim, **memory)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor) -> Tensor:
         return self.recurrence(self.attention(x, turn))
 
 
@@ -388,14 +403,14 @@ class MaskNet(nn.Module):
 
     def position_code(self, frames: int, like: Tensor) -> Tensor:
         """(T, dim): sines, then cosines, rates 10000^(-2i / dim)."""
-        cos, sin = rotation(frames, self.dim, like)
-        return torch.cat((sin, cos), -1) * self.position_scale
+        angles = rotation(frames, self.dim, like.device)
+        return torch.cat((angles.imag, angles.real), -1).to(like.dtype) * self.position_scale
 
     def forward(self, x: Tensor, masks: int | None = None) -> Iterator[Tensor]:
         """`masks`: how many are wanted, the first ones."""
         x = self.entry(self.norm(x))
         before = x = x + self.position_code(x.shape[1], x)
-        turn = rotation(x.shape[1], self.blocks[0].attention.rotary_dim, x) if len(self.blocks) else None
+        turn = rotation(x.shape[1], self.blocks[0].attention.rotary_dim, x.device) if len(self.blocks) else None
         for block in self.blocks:
             x = block(x, turn)
         x = self.slope(self.last_norm(self.block_norm(x)) + before)

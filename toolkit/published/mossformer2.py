@@ -144,9 +144,9 @@ def build_attention(facts: Mapping) -> Built:
 
     def forward(model: "nn.Module", inputs: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
         heads = [inputs[name] for name in ("quad_q", "lin_q", "quad_k", "lin_k")]
-        turn = rotation(heads[0].shape[1], min(facts["rotary_dim"], heads[0].shape[2]), heads[0])
+        turn = rotation(heads[0].shape[1], min(facts["rotary_dim"], heads[0].shape[2]))
         values = torch.cat((inputs["v"], inputs["u"]), -1)
-        turned = [rotate(head, *turn) for head in heads]
+        turned = [rotate(head, turn) for head in heads]
         size = facts["group_size"]
         attended = torch.cat(list(joint_attention(*turned, values.split(size, 1), size)), 1)
         return dict(zip(("att_v", "att_u"), attended.split(inputs["v"].shape[-1], -1), strict=True))
