@@ -63,7 +63,8 @@ def load_model(
         checkpoint: ours or the authors' own. None with a config: random weights, for timing and tests.
         device: "cpu", "cuda", "cuda:1", "mps"; None for a GPU where there is one.
         unsafe: let checkpoints with code in them through; see `toolkit.checkpoint.load_checkpoint`.
-        deploy: bring the network into its faster inference form; see `toolkit.deploy.deploy`.
+        deploy: bring the network into its faster inference form; see `toolkit.deploy.deploy`. Audio networks always
+            are, and cannot be trained further.
 
     Raises:
         UserError: the config or the checkpoint cannot be used, they do not fit each other, or there is no such device.

@@ -1,5 +1,6 @@
 """What a network costs: parameters, multiply-adds, milliseconds, memory."""
 
+import math
 import os
 import platform
 import re
@@ -25,12 +26,18 @@ def count_parameters(model: nn.Module) -> int:
 def count_macs(call: Callable[[], Any]) -> int:
     """Multiply-adds of the convolutions, linear layers and matrix products that `call` runs.
 
-    Half of what torch's FlopCounterMode counts. Norms, activations, sampling and custom operators (deformable
-    convolution) count nothing; a deployed network's direct oneDNN and NNPACK kernels neither, so count before.
+    Half of what torch's FlopCounterMode counts. Norms, activations, recurrent layers, sampling and custom operators
+    (deformable convolution) count nothing; a deployed network's direct convolutions by oneDNN and NNPACK neither, so
+    count before.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    own = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if torch.backends.mkldnn.is_available() else {}
+    with FlopCounterMode(display=False, custom_mapping=own) as counter, torch.no_grad():
         call()
     return counter.get_total_flops() // 2
+
+
+def _linear_flops(x: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * x.numel() * weight[0]
 
 
 def interleaved(
@@ -78,12 +85,13 @@ def deviation(outputs: Any, expected: Any) -> float:
     """Largest difference of any tensor in `outputs` from `expected`, relative to that tensor's spread.
 
     The spread is the largest distance from the tensor's mean, so that a large constant, such as a class bias, does not
-    hide a difference.
+    hide a difference. Infinite where one is no number.
     """
     worst = 0.0
     for a, b in zip(_tensors(outputs), _tensors(expected), strict=True):
         spread = (b - b.mean()).abs().max().clamp(min=torch.finfo(b.dtype).tiny)
-        worst = max(worst, ((a - b).abs().max() / spread).item())
+        off = ((a - b).abs().max() / spread).item()
+        worst = max(worst, off if math.isfinite(off) else math.inf)
     return worst
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toolkit.audio.pipeline import Pipeline
+from toolkit.audio.pipeline import Pipeline, speaker_order
 from toolkit.audio.spectral import SpectralModel
 from toolkit.audio.windows import Windows
 
@@ -103,6 +103,12 @@ def test_an_input_at_full_scale_may_stay_there():
 
 def test_only_the_first_outputs_are_given():
     assert through(Pipeline(Gain(outputs=("speech", "noise")), 16000, 1, 1), noise(1, 1000)).shape == (1, 1, 1000)
+
+
+def test_speakers_are_put_in_order_whatever_a_network_gives():
+    one, two = np.eye(2, 8, dtype=np.float32)
+    assert speaker_order(np.stack((one, two)), np.stack((two, one))) == [1, 0]
+    assert sorted(speaker_order(np.stack((one, two)), np.stack((one, two * np.nan)))) == [0, 1]
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 6.0, 6.1, 10.5, 23.3])

@@ -47,3 +47,4 @@ def test_silence_has_no_quality():
 def test_estimates_find_their_speakers():
     one, two, three = (babble(16000, seed) for seed in range(3))
     assert best_order([two * 3, one + 0.01 * two, three], [one, three]) == [1, 2]
+    assert sorted(best_order([one, two * np.nan], [one, two])) == [0, 1]

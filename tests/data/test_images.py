@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toolkit.data.images import image_size, read_image
+from toolkit.data.images import image_size, pictures_below, read_image
 from toolkit.errors import UserError
 
 
@@ -163,3 +163,13 @@ def test_load_image_transform_is_known_to_mmdet_and_reads_alike(tmp_path, rgb):
     results = TRANSFORMS.build({"type": "LoadImage"})({"img_path": str(tmp_path / "a.png")})
     assert np.array_equal(results["img"], read_image(tmp_path / "a.png"))
     assert results["img_shape"] == results["ori_shape"] == (40, 60)
+
+
+def test_pictures_of_folders_are_found_and_broken_links_not_passed_over(tmp_path, rgb):
+    (tmp_path / "folder.png").mkdir()
+    Image.fromarray(rgb).save(tmp_path / "folder.png" / "a.PNG")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "notes.txt").touch()
+    assert pictures_below(tmp_path) == [tmp_path / "b.jpg", tmp_path / "folder.png" / "a.PNG"]
+    with pytest.raises(UserError, match=r"b\.jpg"):
+        read_image(tmp_path / "b.jpg")

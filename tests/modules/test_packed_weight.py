@@ -24,7 +24,10 @@ def test_packed_layers_follow_new_weights_sizes_copies_and_autocast(activation: 
         torch.testing.assert_close(packed(x), expected(linear, x), atol=1e-5, rtol=0)
     x = torch.randn(2, 24, 9).transpose(1, 2)
     torch.testing.assert_close(copy.deepcopy(packed)(x), expected(linear, x), atol=1e-5, rtol=0)
-    packed.load_state_dict(other.state_dict())
+    with torch.no_grad():
+        packed.weight.mul_(2)
+        torch.testing.assert_close(packed(x), packed.double()(x.double()).float(), atol=1e-5, rtol=0)
+    packed.float().load_state_dict(other.state_dict())
     torch.testing.assert_close(packed(x), expected(other, x), atol=1e-5, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert packed(x).dtype == torch.bfloat16

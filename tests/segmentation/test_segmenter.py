@@ -182,13 +182,15 @@ def test_cores_of_tiles_are_the_picture_cut_up(size: tuple[int, int]):
 
 @pytest.mark.parametrize("stride", [8, 32])
 @pytest.mark.parametrize("kind", ["pyramid", "pyramid, corners", "image"])
-def test_what_is_pooled_over_the_whole_reaches_every_tile(kind: str, stride: int):
+@pytest.mark.parametrize("size", [(300, 420), (100, 420), (420, 50)])
+def test_what_is_pooled_over_the_whole_reaches_every_tile(kind: str, stride: int, size: tuple[int, int]):
     load_mmseg()
     from mmseg.models.decode_heads.psp_head import PPM
 
     torch.manual_seed(0)
-    picture, coarse = torch.randn(3, 300, 420), nn.Conv2d(3, 6, stride, stride)
-    head = nn.Module()
+    picture, coarse = torch.randn(3, *size), nn.Conv2d(3, 6, stride, stride)
+    network, head = nn.Module(), nn.Module()
+    network.decode_head, network.test_cfg = head, dict(mode="whole")
     if kind == "image":
         head.image_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 4, 1))
     else:
@@ -200,9 +202,9 @@ def test_what_is_pooled_over_the_whole_reaches_every_tile(kind: str, stride: int
         return [found] if kind == "image" else found
 
     with torch.no_grad():
-        whole, tiles, pooling = run(Box(0, 0, 300, 420)), tiles_and_cores((300, 420), 128, 32), WholePooling(head)
+        whole, tiles, pooling = run(Box(0, 0, *size)), tiles_and_cores(size, 128, 32), WholePooling(network)
         pooling.gather(tiles, run)
-        assert len(tiles) == 15
+        assert len(tiles) == (15 if size == (300, 420) else 5)
         for box, _ in tiles:
             with pooling.given(box):
                 found = run(box)
@@ -213,6 +215,34 @@ def test_what_is_pooled_over_the_whole_reaches_every_tile(kind: str, stride: int
                     )
                     all_of_it = all_of_it[..., rows, columns]
                 torch.testing.assert_close(one, all_of_it, atol=1e-5, rtol=1e-5)
+
+
+def test_pooling_within_windows_of_the_network_stays_there():
+    load_mmseg()
+    from mmseg.models.decode_heads.psp_head import PPM
+
+    network = nn.Module()
+    network.decode_head = nn.Sequential(PPM((1, 2), 3, 3, None, None, dict(type="ReLU"), False))
+    for mode, pools in (("whole", 1), ("slide", 0)):
+        network.test_cfg = dict(mode=mode)
+        assert len(WholePooling(network).pools) == pools
+
+
+def test_cells_that_lie_across_tiles_are_not_gathered():
+    load_mmseg()
+    from mmseg.models.decode_heads.psp_head import PPM
+
+    network = nn.Module()
+    network.decode_head = nn.Sequential(PPM((1, 2), 3, 3, None, None, dict(type="ReLU"), False))
+    network.test_cfg = dict(mode="whole")
+    pooling = WholePooling(network)
+    picture = torch.randn(1, 3, 300, 420)
+    with torch.no_grad():
+        pooling.gather(
+            tiles_and_cores((300, 420), 128, 32),
+            lambda box: network.decode_head(picture[..., box.top : box.bottom : 64, box.left : box.right : 64]),
+        )
+    assert pooling.pools == []
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def joint_attention(
     groups = [tensor.split(group_size, 1) for tensor in (quad_q, quad_k, lin_q, lin_k)]
     weights = ((q @ k.transpose(1, 2) / group_size).relu().square() for q, k in zip(*groups[:2], strict=True))
     frames = lin_k.shape[1]
-    if frames <= 2 * group_size and not torch.is_grad_enabled():  # fewer operations than by a summary
+    if frames <= 2 * group_size and not torch.is_grad_enabled():  # as many operations, in fewer calls
         whole, wide = torch.cat(values, 1), lin_q @ lin_k.transpose(1, 2) / frames
         for i, near in enumerate(weights):
             group = slice(i * group_size, (i + 1) * group_size)

@@ -71,7 +71,7 @@ class CausalStage:
 
 def speaker_order(before: np.ndarray, now: np.ndarray) -> list[int]:
     """The outputs of `now` in the order of the speakers in `before`, both (S, n): the order of least squared error."""
-    return linear_sum_assignment(before @ now.T, maximize=True)[1].tolist()
+    return linear_sum_assignment(np.nan_to_num(before @ now.T), maximize=True)[1].tolist()
 
 
 class Levels:

@@ -82,7 +82,7 @@ def best_order(estimates: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) ->
     """
     length = min(wav.shape[1] for wav in (*estimates, *cleans))
     fit = np.array([[_si_sdr(one[0, :length], other[0, :length]) for one in estimates] for other in cleans])
-    return linear_sum_assignment(fit, maximize=True)[1].tolist()
+    return linear_sum_assignment(np.nan_to_num(fit), maximize=True)[1].tolist()
 
 
 def _si_sdr(estimate: np.ndarray, clean: np.ndarray) -> float:

@@ -40,7 +40,7 @@ class Backbone(BaseModule):
     Attributes:
         out_indices: stages whose maps `forward` gives, in rising order; 0 is the first.
         out_channels, strides: of these maps.
-        built: how many stages there are: all for a classifier, else none after the last of `out_indices`.
+        built: how many stages `forward` needs: all for a classifier, else none after the last of `out_indices`.
         num_classes, frozen_stages, with_cp: as below.
 
     Args:

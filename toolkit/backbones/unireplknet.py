@@ -13,7 +13,6 @@ clip is its frames side by side in one picture, a series is an embedding of its 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from toolkit.backbones.base import arch_facts, drop_path_rates
 from toolkit.backbones.pyramid import Pyramid
 from toolkit.modules.conv.dilated_reparam import DilatedReparamBlock, depthwise, folded, with_weights
-from toolkit.modules.packed_weight import has_onednn
+from toolkit.modules.packed_weight import PackedLinear
 
 
 def _arch(width: int, depths: tuple[int, ...], third: tuple[int, ...]) -> dict:
@@ -96,6 +95,7 @@ class Block(nn.Module):
         self.norm = nn.BatchNorm2d(dim)
         self.se = SEBlock(dim)
         self.pwconv1 = nn.Linear(dim, 4 * dim)
+        self.act = nn.GELU()
         self.grn = GRN(4 * dim)
         self.pwconv2 = nn.Linear(4 * dim, dim, bias=False)
         self.norm2 = nn.BatchNorm2d(dim)
@@ -104,10 +104,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         y = self.se(self.norm(self.dwconv(x))).permute(0, 2, 3, 1)
-        if self.gamma is None and not torch.is_grad_enabled() and has_onednn(y, self.pwconv1.weight):
-            y = _linear(self.grn(_linear(y, self.pwconv1, "gelu", "none")), self.pwconv2)
-        else:
-            y = self.pwconv2(self.grn(F.gelu(self.pwconv1(y))))
+        y = self.pwconv2(self.grn(self.act(self.pwconv1(y))))
         y = self.norm2(y.permute(0, 3, 1, 2))
         if self.gamma is not None:
             y = self.gamma[:, None, None] * y
@@ -126,15 +123,10 @@ class Block(nn.Module):
         norm, linear = self.norm2, self.pwconv2
         scale = self.gamma * norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         shift = linear.weight @ self.grn.beta.flatten() - norm.running_mean
-        linear.bias = nn.Parameter(shift * scale + self.gamma * norm.bias, self.gamma.requires_grad)
-        linear.weight.mul_(scale[:, None])
+        self.pwconv1, self.act = PackedLinear.of(self.pwconv1, "gelu"), nn.Identity()
+        self.pwconv2 = PackedLinear(linear.weight * scale[:, None], shift * scale + self.gamma * norm.bias)
         self.norm = self.norm2 = nn.Identity()
         self.gamma = self.grn.beta = None
-
-
-def _linear(x: Tensor, layer: nn.Linear, after: str = "none", algorithm: str = "") -> Tensor:
-    """`layer` and, in the same pass, what comes `after` it, by oneDNN."""
-    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, after, [], algorithm)
 
 
 @MODELS.register_module()

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from toolkit.commands._shared import check_free, check_least, write_figures
+from toolkit.commands._shared import apart, check_free, check_least, write_figures
 from toolkit.errors import UserError, near
 from toolkit.plots import label_points, png_figure
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from toolkit.engine.backbone_benchmark import SMALLEST, time_together, variant
+    from toolkit.engine.backbone_benchmark import SMALLEST, cost, time_together, variant
     from toolkit.inference import find_device
 
     for name in args.names:
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     names, sizes = list(dict.fromkeys(args.names)) or list(SMALLEST), sorted(set(args.sizes))
     device = find_device(args.device)
     torch.set_num_threads(args.threads)
+    preload = ["toolkit.engine.backbone_benchmark", "timm"] if device.type == "cpu" else []
     rows = []
     with tqdm(
         total=len(sizes) * (len(names) + 1 + args.repeats), unit="round", disable=None, file=sys.stderr
@@ -105,26 +106,13 @@ def run(args: argparse.Namespace) -> int:
             costs = {}
             for name in names:
                 progress.set_description(f"{size}: {name}")
-                costs[name] = apart(name, size, args.batch, args.threads, str(device))
+                costs[name] = apart(cost, name, size, args.batch, args.threads, str(device), preload=preload)
                 progress.update()
             progress.set_description(f"{size}: times")
             times = time_together(names, size, args.batch, device, args.repeats, args.deploy, progress.update)
             rows += [Row(name, variant(name), size, **costs[name], **times[name]) for name in names]
     report(rows, args, device)
     return 0 if all(row.is_equal for row in rows) else 1
-
-
-def apart(*task) -> dict:
-    """`cost` of a backbone, found by a process of its own."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from toolkit.engine.backbone_benchmark import cost
-
-    context = get_context("forkserver")  # which imports once for all of them
-    context.set_forkserver_preload(["toolkit.engine.backbone_benchmark", "timm"])
-    with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(cost, *task).result()
 
 
 # ------------------------------------------------------------------------------------------------------------ output

@@ -76,9 +76,9 @@ def find_pictures(folder: Path) -> list[Path]:
     Raises:
         UserError: there are none.
     """
-    from toolkit.data.images import EXTENSIONS
+    from toolkit.data.images import EXTENSIONS, pictures_below
 
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    paths = pictures_below(folder)
     if not paths:
         raise UserError(f"{folder}: no pictures ({' '.join(EXTENSIONS)}) in this folder")
     return paths

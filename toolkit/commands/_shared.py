@@ -3,8 +3,9 @@
 import argparse
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import UserError
 from toolkit.files import write_whole
@@ -63,3 +64,31 @@ def write_figures(path: Path, head: Iterable[str], rows: Iterable[Iterable]) -> 
     writer.writerow(head)
     writer.writerows(rows)
     write_whole(text.getvalue().encode(), path)
+
+
+def apart(function: Callable, *args: Any, preload: Sequence[str] = ()) -> Any:
+    """What `function`, of the top level of a module, gives for `args` in a new process.
+
+    Memory on a CPU is measured that way: it means nothing where the same ran before.
+
+    Args:
+        preload: modules that are imported once for all calls, where the system can. Not for work on a GPU: what is
+            forked after them cannot use CUDA.
+
+    Raises:
+        UserError: the process was killed.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_all_start_methods, get_context
+
+    context = get_context("forkserver" if preload and "forkserver" in get_all_start_methods() else "spawn")
+    if preload and context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(list(preload))
+    try:
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(function, *args).result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "the process that measures memory was ended from outside, probably for lack of memory; give smaller sizes"
+        ) from error

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from toolkit.commands import _benchmark_backbones, _benchmark_modules, _benchmark_sfm
-from toolkit.commands._shared import check_free, check_least, write_figures
+from toolkit.commands import _benchmark_audio, _benchmark_backbones, _benchmark_modules, _benchmark_sfm
+from toolkit.commands._shared import apart, check_free, check_least, write_figures
 from toolkit.errors import UserError
 from toolkit.files import write_whole
 from toolkit.plots import png_figure
@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   python tools/benchmark.py backbones HorNet LSNet --sizes 224 640 --deploy
   python tools/benchmark.py modules ECA scSE --networks resnet18
   python tools/benchmark.py sfm my_pictures
+  python tools/benchmark.py audio --seconds 16
 """
 
 DETECTION_EXAMPLES = """examples:
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     detection.add_argument("--skip-compile", action="store_true", help="leave out torch.compile, the slowest to start")
     detection.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     detection.set_defaults(run=run_detection)
+    _benchmark_audio.add_parser(commands)
     _benchmark_backbones.add_parser(commands)
     _benchmark_modules.add_parser(commands)
     _benchmark_sfm.add_parser(commands)
@@ -182,7 +184,7 @@ def measure(config: str, args: argparse.Namespace, device: "torch.device", progr
 
     name = short_name(config)
     progress.set_description(name)
-    memory = [peak_memory(config, args, device, deployed) for deployed in (False, True)]
+    memory = [apart(peak_memory, config, args.size, args.threads, str(device), form) for form in (False, True)]
     progress.update()
     network, call = build(config, args.size, device)
     params, macs = count_parameters(network), count_macs(lambda: call(network))
@@ -236,16 +238,8 @@ def compile_model(model: "nn.Module", call: Callable[["nn.Module"], Any], progre
     return compiled
 
 
-def peak_memory(config: str, args: argparse.Namespace, device: "torch.device", deployed: bool) -> float | None:
-    """MiB by which memory grows at most while a picture is run, measured in a process of its own."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_peak_memory, config, args.size, args.threads, str(device), deployed).result()
-
-
-def _peak_memory(config: str, size: int, threads: int, device_name: str, deployed: bool) -> float | None:
+def peak_memory(config: str, size: int, threads: int, device_name: str, deployed: bool) -> float | None:
+    """MiB by which memory grows at most while a picture is run, for a process of its own."""
     import torch
 
     from toolkit.deploy import deploy

@@ -152,7 +152,7 @@ def find_pictures(folder: Path) -> Pictures:
         UserError: there are none, or one of the folders has none.
     """
     from toolkit.data.class_folders import find_classes
-    from toolkit.data.images import EXTENSIONS
+    from toolkit.data.images import EXTENSIONS, pictures_below
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one of pictures, or with a folder of them for each class")
@@ -161,7 +161,7 @@ def find_pictures(folder: Path) -> Pictures:
         found = find_classes(folder)
         labelled = [(file, label) for label, files in enumerate(found.values()) for file in files]
         return Pictures(folder, [file for file, _ in labelled], [label for _, label in labelled], tuple(found))
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    files = pictures_below(folder)
     if not files:
         raise UserError(f"{folder}: no pictures in this folder")
     return Pictures(folder, files, [-1] * len(files), ())

@@ -32,8 +32,8 @@ _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """The picture files in a folder and its folders, by name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    """The picture files in a folder and its folders, by name; links to nowhere too, which reading tells of."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:

@@ -19,7 +19,7 @@ def same_schedules(own: States, saved: States) -> bool:
     if len(one) != len(other):
         raise ValueError(f"param_scheduler has {len(one)} in the config and {len(other)} in the checkpoint")
     for number, (a, b) in enumerate(zip(one, other, strict=True)):
-        if a.keys() - b.keys() and b.keys() - a.keys():
+        if a.keys() != b.keys():
             raise ValueError(f"param_scheduler[{number}] is of another kind in the checkpoint")
     return one == other
 

@@ -31,7 +31,7 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """(B, M, K) @ (B, K, N); that of one item on a CPU by oneDNN, in 0.9 of the time of torch's own."""
+    """(B, M, K) @ (B, K, N); that of one item on a CPU by oneDNN, which is sooner than torch's own."""
     if len(x) > 1 or not has_onednn(x, y):
         return x @ y
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), y[0].T, None, *ACTIVATIONS["none"][1])
@@ -53,9 +53,10 @@ class PacksWeight(nn.Module):
         self._packed: tuple[Any, Tensor] | None = None
 
     def packed(self, size: Any, pack: Callable[[Tensor], Tensor]) -> Tensor:
-        """`pack(weight)`, kept until the input has another `size`: a wrong order would cost more than it gains."""
-        if self._packed is None or self._packed[0] != size:
-            self._packed = size, pack(self.weight.detach())
+        """`pack(weight)`, kept until the weight changes or the input has another `size`, for which it would be slow."""
+        version = None if self.weight.is_inference() else self.weight._version
+        if self._packed is None or self._packed[0] != (size, version):
+            self._packed = (size, version), pack(self.weight.detach())
         return self._packed[1]
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
@@ -73,8 +74,7 @@ class PacksWeight(nn.Module):
 class PackedLinear(PacksWeight):
     """A linear layer and perhaps an activation, for inference: (..., C) -> (..., C').
 
-    On a CPU, in float32, it is one call of oneDNN, in 0.7 to 0.9 of the time of torch's (512 to 2048 channels and the
-    like, one thread of an AMD EPYC with AVX-512). Elsewhere (GPU, autocast, gradients, compilation, export) it is made
+    On a CPU, in float32, it is one call of oneDNN. Elsewhere (GPU, autocast, gradients, compilation, export) it is made
     of plain operators.
 
     Args:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,9 +36,7 @@ def rename(key: str) -> str:
 
 def neck(facts: Mapping) -> dict:
     """Config of our neck for the published one's arguments, given or default."""
-    for key, value in FIXED.items():
-        if facts.get(key, value) != value:
-            raise NotImplementedCase(f"neck.{key} other than {value}")
+    require(facts, FIXED)
     channels, kernel = facts.get("out_channels", 256), facts.get("kernel", 3)
     if any(width != channels for width in facts.get("in_channels", [])):
         raise NotImplementedCase(f"neck.in_channels {facts['in_channels']}: other than out_channels {channels}")

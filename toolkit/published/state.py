@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toolkit.published.family import Built, Family, NotImplementedCase, of_repository
+from toolkit.published.family import Built, Family, NotImplementedCase, of_repository, require
 
 if TYPE_CHECKING:
     import torch
@@ -87,9 +87,7 @@ def _number(facts: Mapping, key: str, pattern: str, default: int) -> int:
 
 def temporal_arguments(facts: Mapping) -> dict:
     """Facts of a temporal encoder -> arguments of TemporalEncoder without `channels`."""
-    for key, value in FIXED.items():
-        if facts.get(key, value) != value:
-            raise NotImplementedCase(f"{key} {facts[key]!r}")
+    require(facts, FIXED)
     return dict(
         layers=facts["layers"],
         heads=facts["heads"],

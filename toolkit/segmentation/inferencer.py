@@ -113,7 +113,7 @@ class Segmenter(Predictor):
 
     def _in_tiles(self, picture: Tensor, size: tuple[int, int], tile: int) -> np.ndarray:
         shape, overlap = tuple(picture.shape[1:]), overlap_of(tile)
-        pooling = WholePooling(self.network.decode_head)
+        pooling = WholePooling(self.network)
 
         def see(box: Box) -> Tensor:
             part = picture[:, box.top : box.bottom, box.left : box.right]

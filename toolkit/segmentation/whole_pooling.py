@@ -17,17 +17,22 @@ from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.segmentation.tiles import Box
+from toolkit.segmentation.tiles import GRID, Box
 
 
 class WholePooling:
     """The pooling layers of a decode head: gathers what they pool from tiles, and has them give it in each tile.
 
     Args:
-        head: of a segmentor. Its `PPM`s and `image_pool`s (an adaptive pooling to one cell, then convolutions) count.
+        network: a segmentor. `PPM`s and `image_pool`s (an adaptive pooling to one cell, then convolutions) of its
+            decode head count, unless it slides windows of its own over each tile.
     """
 
-    def __init__(self, head: nn.Module):
+    def __init__(self, network: nn.Module):
+        head = network.decode_head
+        if network.test_cfg.get("mode") == "slide":  # it pools within its windows, also in the whole
+            self.pools = []
+            return
         pyramids = [_Pool(layer) for layer in head.modules() if isinstance(layer, PPM)]
         layer = getattr(head, "image_pool", None)
         is_pool = isinstance(layer, nn.Sequential) and isinstance(layer[0], nn.AdaptiveAvgPool2d)
@@ -42,7 +47,10 @@ class WholePooling:
         """
         if not self.pools:
             return
-        self._run(tiles[0], see, _Pool.measure_stride)  # on a tile whose sides are multiples of every stride
+        self._run(tiles[0], see, _Pool.measure_stride)  # a multiple of every stride on the side that is cut
+        self.pools = [pool for pool in self.pools if GRID % pool.stride == 0]  # else cells lie across tiles
+        if not self.pools:
+            return
         self._run(tiles[-1], see, _Pool.measure_size)
         for tile in tiles:
             self._run(tile, see, _Pool.add)
@@ -92,7 +100,7 @@ class _Pool:
         self.sums: list[Tensor] = []
 
     def measure_stride(self, x: Tensor, box: Box, core: Box) -> None:
-        self.stride = (box.bottom - box.top) // x.shape[2]
+        self.stride = max(1, (box.bottom - box.top) // x.shape[2], (box.right - box.left) // x.shape[3])
 
     def measure_size(self, x: Tensor, box: Box, core: Box) -> None:
         top, left = self._place(box)
