@@ -20,6 +20,7 @@ frames.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from toolkit.audio.windows import Windows
 from toolkit.modules.packed_weight import PackedLinear, product
 
 TAPS = 17  # of the convolution in every FFConv
+SPAN = 8  # groups of frames that linear layers take at once: matrix products like larger pieces than caches do
 FULL_SCALE = 32768.0  # what 1.0 is in the features and spectra of the enhancement model
 
 
@@ -205,7 +207,7 @@ class FFConv(nn.Module):
         """`forward` in pieces of so many frames; in inference made one by one, within the processor's cache."""
         if torch.is_grad_enabled():
             return self(x).split(frames, 1)
-        pieces, reach, span = [], TAPS // 2, 8 * frames  # the matrix product likes larger pieces
+        pieces, reach, span = [], TAPS // 2, SPAN * frames
         for start in range(0, x.shape[1], span):
             first = max(0, start - reach)
             linear = self.linear(self.norm(x[:, first : start + span + reach]))
@@ -256,7 +258,10 @@ class GatedAttention(nn.Module):
         quad_q, lin_q, quad_k, lin_k = rotate(heads, turn).unbind(1)
         hidden = self.to_hidden.pieces(shifted, self.group_size)
         attended = joint_attention(quad_q, lin_q, quad_k, lin_k, hidden, self.group_size)
-        out = [self.to_out.activate(self.gate(*pair)) for pair in zip(attended, hidden, strict=True)]
+        gated = (self.gate(*pair) for pair in zip(attended, hidden, strict=True))
+        out = []
+        while some := list(islice(gated, SPAN)):
+            out.append(self.to_out.activate(torch.cat(some, 1)))
         return x + self.to_out.mix(torch.cat(out, 1))
 
     @staticmethod
