@@ -5,9 +5,8 @@
 1. a module's own `deploy()` or `switch_to_deploy()`, as re-parameterised blocks have;
 2. batch norms folded into the convolutions before them;
 3. on a CPU, convolutions that go straight to oneDNN with weights in channels-last order, 3x3 convolutions of many
-   channels to NNPACK's Winograd kernels, and linear layers to oneDNN with weights in its own order,
-   which are then in memory twice. Both are in every PyTorch wheel for x86; where they are absent, the step is left
-   out.
+   channels to NNPACK's Winograd kernels, and linear layers to oneDNN with weights in its own order, which are then in
+   memory twice. Both are in every PyTorch wheel for x86; where they are absent, the step is left out.
 
 What is folded is read from the code and not guessed from attribute names: each module that holds a convolution and a
 batch norm is traced with torch.fx, and a pair is folded when the norm alone reads what the convolution gives. So a

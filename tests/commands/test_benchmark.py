@@ -36,13 +36,6 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def _same_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
 def benchmark(*args: object) -> int:
     return run("benchmark", ["detection", *map(str, args)])
 

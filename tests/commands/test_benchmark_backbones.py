@@ -14,13 +14,6 @@ from toolkit.engine.backbone_benchmark import SMALLEST, build, time_together
 from toolkit.plots import label_points
 
 
-@pytest.fixture(autouse=True)
-def _same_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_a_table_a_csv_and_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     command = [
         "backbones",

@@ -51,7 +51,7 @@ def log_mel_filterbank(
     frames = (frames - PREEMPHASIS * before) * window
     fft_size = 1 << (len(window) - 1).bit_length()
     spectrum = torch.fft.rfft(frames, fft_size)
-    power = spectrum.real.square() + spectrum.imag.square()  # sooner than abs()
+    power = spectrum.real.square() + spectrum.imag.square()  # abs() would take roots
     energies = power @ mel_triangles(num_mels, fft_size, sample_rate).to(power)
     return energies.clamp(min=torch.finfo(torch.float32).eps).log()
 

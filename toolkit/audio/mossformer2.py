@@ -123,7 +123,7 @@ def joint_attention(
     for near, q, value in zip(weights, groups[2], values, strict=True):
         if torch.is_grad_enabled():
             yield torch.baddbmm(q @ summary, near, value)
-        else:  # one product is sooner than two, but the copies would be kept for the backward pass
+        else:  # one product for two, whose copies would be kept for the backward pass
             yield product(torch.cat((near, q), 2), torch.cat((value, summary), 1))
 
 

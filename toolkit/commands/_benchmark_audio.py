@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from toolkit.commands._shared import apart, check_free, check_least, write_figures
+from toolkit.commands._shared import add_timing_options, apart, check_free, check_least, write_figures
 from toolkit.errors import UserError
 from toolkit.plots import png_figure
 
@@ -41,32 +41,33 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help="config files or shipped names")
-    parser.add_argument("-o", "--out", type=Path, default=Path("work_dirs/audio"), help="default: %(default)s")
+    add_timing_options(parser, "work_dirs/audio", repeats=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of the recording (default: 4)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
-    parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
-    parser.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     parser.set_defaults(run=run)
 
 
 @dataclass
 class Row:
-    """What one network costs: times in s, memory in MiB (None: not measured), `macs` of the whole recording.
+    """What one network costs with a recording of `seconds`: times in s, memory in MiB (None: not measured).
 
     `ratio` is the deployed form's time to the plain one's, `deviation` that of its outputs.
     """
 
     name: str
+    seconds: float
     sample_rate: int
     params: int
     macs: int
     plain_s: float
     deployed_s: float
     ratio: float
-    real_time_factor: float
     deviation: float
     memory: float | None
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio, deployed."""
+        return self.deployed_s / self.seconds
 
     @property
     def is_equal(self) -> bool:
@@ -148,16 +149,15 @@ def measure(config: str, args: argparse.Namespace, device: "torch.device", progr
         macs, off = count_macs(calls["plain"]), deviation(calls["deployed"](), calls["plain"]())
         progress.update()
         seconds = interleaved(calls, args.repeats, device, warmup=0, on_round=progress.update)
-    took = median(seconds["deployed"])
     return Row(
         name,
+        args.seconds,
         plain.sample_rate,
         count_parameters(plain),
         macs,
         median(seconds["plain"]),
-        took,
+        median(seconds["deployed"]),
         ratio(seconds["deployed"], seconds["plain"]),
-        took / args.seconds,
         off,
         memory,
     )
@@ -167,11 +167,9 @@ def peak_memory(config: str, seconds: float, threads: int, device_name: str) -> 
     """MiB by which memory grows at most while a deployed network runs, for a process of its own."""
     import torch
 
-    from toolkit.cli import keep_freed_memory
     from toolkit.deploy import deploy
     from toolkit.timing import memory_growth
 
-    keep_freed_memory()
     torch.set_num_threads(threads)
     device = torch.device(device_name)
     network = deploy(build(config).to(device))
@@ -198,7 +196,7 @@ def report(rows: list[Row], args: argparse.Namespace, device: "torch.device") ->
     text = table(rows, caption)
     print(text)
     write_whole(text.encode(), args.out / "audio.md")
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(Row)] + ["real_time_factor"]
     write_figures(args.out / "audio.csv", names, ([getattr(row, name) for name in names] for row in rows))
     plot(rows, caption, args.out / "audio.png")
     print("results: " + ", ".join(str(args.out / name) for name in OUTPUTS))
@@ -227,11 +225,10 @@ def plot(rows: list[Row], caption: str, path: Path) -> None:
     """Seconds of work for a second of audio, plain and deployed, one line a network; real time marked."""
     from textwrap import fill
 
-    seconds = rows[0].deployed_s / rows[0].real_time_factor
     with png_figure(path, 8, 1.6 + 0.55 * len(rows)) as figure:
         axes = figure.add_subplot()
         heights = range(len(rows))
-        plain, deployed = [row.plain_s / seconds for row in rows], [row.real_time_factor for row in rows]
+        plain, deployed = [row.plain_s / row.seconds for row in rows], [row.real_time_factor for row in rows]
         axes.hlines(heights, plain, deployed, "0.7", zorder=0)
         axes.scatter(plain, heights, marker="o", color="tab:gray", label="plain")
         axes.scatter(deployed, heights, marker="s", color="tab:blue", label="deployed")

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from toolkit.commands._shared import apart, check_free, check_least, write_figures
+from toolkit.commands._shared import add_timing_options, apart, check_free, check_least, write_figures
 from toolkit.errors import UserError, near
 from toolkit.plots import label_points, png_figure
 
@@ -36,16 +36,12 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="backbones as `toolkit list backbones` prints them")
-    parser.add_argument("-o", "--out", type=Path, default=Path("work_dirs/backbones"), help="default: %(default)s")
+    add_timing_options(parser, "work_dirs/backbones", repeats=5)
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[224, 640], help="of a side in pixels (default: 224 640)"
     )
     parser.add_argument("--batch", type=int, default=1, help="pictures at once (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--deploy", action="store_true", help="time the deployed forms too")
-    parser.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     parser.set_defaults(run=run)
 
 

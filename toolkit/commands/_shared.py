@@ -27,6 +27,15 @@ def add_set_options(parser: argparse.ArgumentParser, train: int, val: int, size:
     parser.add_argument("--force", action="store_true", help="replace an earlier set at OUT")
 
 
+def add_timing_options(parser: argparse.ArgumentParser, out: str, repeats: int) -> None:
+    """What commands that time networks are told, with these defaults; OUT is a folder."""
+    parser.add_argument("-o", "--out", type=Path, default=Path(out), help="folder for results (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"rounds (default: {repeats})")
+    parser.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
+    parser.add_argument("--force", action="store_true", help="replace earlier results in OUT")
+
+
 def check_least(args: argparse.Namespace, **least: int) -> None:
     """Raise a `UserError` where an option of whole numbers is below what `least` says for it."""
     for option, value in least.items():
@@ -69,7 +78,8 @@ def write_figures(path: Path, head: Iterable[str], rows: Iterable[Iterable]) -> 
 def apart(function: Callable, *args: Any, preload: Sequence[str] = ()) -> Any:
     """What `function`, of the top level of a module, gives for `args` in a new process.
 
-    Memory on a CPU is measured that way: it means nothing where the same ran before.
+    Memory on a CPU is measured that way: it means nothing where the same ran before. The process keeps freed memory as
+    commands do.
 
     Args:
         preload: modules that are imported once for all calls, where the system can. Not for work on a GPU: what is
@@ -82,11 +92,13 @@ def apart(function: Callable, *args: Any, preload: Sequence[str] = ()) -> Any:
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_all_start_methods, get_context
 
+    from toolkit.cli import keep_freed_memory
+
     context = get_context("forkserver" if preload and "forkserver" in get_all_start_methods() else "spawn")
     if preload and context.get_start_method() == "forkserver":
         context.set_forkserver_preload(list(preload))
     try:
-        with ProcessPoolExecutor(1, context) as pool:
+        with ProcessPoolExecutor(1, context, initializer=keep_freed_memory) as pool:
             return pool.submit(function, *args).result()
     except BrokenProcessPool as error:
         raise UserError(

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from toolkit.commands import _benchmark_audio, _benchmark_backbones, _benchmark_modules, _benchmark_sfm
-from toolkit.commands._shared import apart, check_free, check_least, write_figures
+from toolkit.commands._shared import add_timing_options, apart, check_free, check_least, write_figures
 from toolkit.errors import UserError
 from toolkit.files import write_whole
 from toolkit.plots import png_figure
@@ -69,15 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     detection.add_argument("configs", nargs="*", metavar="CONFIG", help="config files or shipped names")
-    detection.add_argument(
-        "-o", "--out", type=Path, default=Path("work_dirs/benchmark"), help="folder for results (default: %(default)s)"
-    )
+    add_timing_options(detection, "work_dirs/benchmark", repeats=10)
     detection.add_argument("--size", type=int, default=640, help="side of the picture in pixels (default: 640)")
-    detection.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    detection.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
-    detection.add_argument("--device", help="cpu or cuda (default: a GPU where there is one)")
     detection.add_argument("--skip-compile", action="store_true", help="leave out torch.compile, the slowest to start")
-    detection.add_argument("--force", action="store_true", help="replace earlier results in OUT")
     detection.set_defaults(run=run_detection)
     _benchmark_audio.add_parser(commands)
     _benchmark_backbones.add_parser(commands)

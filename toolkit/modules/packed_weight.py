@@ -31,7 +31,7 @@ def has_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """(B, M, K) @ (B, K, N); that of one item on a CPU by oneDNN, which is sooner than torch's own."""
+    """(B, M, K) @ (B, K, N); that of one item on a CPU by oneDNN."""
     if len(x) > 1 or not has_onednn(x, y):
         return x @ y
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), y[0].T, None, *ACTIVATIONS["none"][1])

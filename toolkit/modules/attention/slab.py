@@ -98,8 +98,8 @@ class SimplifiedLinearAttention(nn.Module):
 
     def switch_to_deploy(self) -> None:
         """Keep a copy of the kernels for each head."""
-        weight, bias = self._kernels()
         if self.dwc.groups < self.proj.in_features:
+            weight, bias = self._kernels()
             size, padding = self.dwc.kernel_size, self.dwc.padding
             self.dwc = nn.Conv2d(len(weight), len(weight), size, padding=padding, groups=len(weight)).to(weight)
             self.dwc.weight.data, self.dwc.bias.data = weight.detach(), bias.detach()
